@@ -1,0 +1,129 @@
+//! Small tables and files for the tests of the cold tier.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array},
+    datatypes::{DataType, Field},
+};
+use insula_proto::{ColumnId, TableId, UserNo};
+use uuid::Uuid;
+
+use super::{ColdFile, ColdTier, layout, open_file::OpenFile, writer::FileWriter};
+use crate::{ColdSlice, ColumnDef, KeyCodec, TableDef, TableKind, TableOptions};
+
+pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableDef {
+    let columns = columns.iter().zip(1..).map(|((name, data_type, nullable), id)| ColumnDef {
+        id: ColumnId(id),
+        field: Arc::new(Field::new(*name, data_type.clone(), *nullable)),
+        default: None,
+    });
+    let columns: Vec<_> = columns.collect();
+    TableDef {
+        id: TableId(7),
+        namespace: "public".into(),
+        name: "t".into(),
+        kind: TableKind::User,
+        next_column_id: columns.len() as u32 + 1,
+        columns,
+        key: key.to_vec(),
+        options: TableOptions::default(),
+        schema_version: 1,
+        created_micros: 0,
+    }
+}
+
+/// `note` text, `id` bigint primary key: the key is in the second column.
+pub(super) fn notes() -> TableDef {
+    table(&[("note", DataType::Utf8, true), ("id", DataType::Int64, false)], &[1])
+}
+
+/// Rows of any table: per row the user and whether it is deleted, and the declared columns.
+pub(super) fn rows(table: &TableDef, owners: &[(u64, bool)], declared: Vec<ArrayRef>) -> RecordBatch {
+    let seqs = Int64Array::from_iter_values(100..100 + owners.len() as i64);
+    let updated = TimestampMicrosecondArray::from(vec![1_000_000; owners.len()]).with_timezone("UTC");
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(owners.iter().map(|owner| owner.0))),
+        Arc::new(seqs),
+        Arc::new(updated),
+        Arc::new(BooleanArray::from_iter(owners.iter().map(|owner| Some(owner.1)))),
+    ];
+    columns.extend(declared);
+    RecordBatch::try_new(table.stored_schema(), columns).unwrap()
+}
+
+/// Rows of [`notes`]: user, id, deleted.
+pub(super) fn note_rows(of: &[(u64, i64, bool)]) -> RecordBatch {
+    let owners: Vec<_> = of.iter().map(|(user, _, deleted)| (*user, *deleted)).collect();
+    let texts = StringArray::from_iter_values(of.iter().map(|(user, id, _)| format!("{user}/{id}")));
+    let ids = Int64Array::from_iter_values(of.iter().map(|row| row.1));
+    rows(&notes(), &owners, vec![Arc::new(texts), Arc::new(ids)])
+}
+
+pub(super) fn keys_of(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
+    let columns: Vec<_> = table.stored_key().iter().map(|column| Arc::clone(rows.column(*column))).collect();
+    let keys = KeyCodec::new(table).unwrap().encode(&columns).unwrap();
+    (0..keys.len()).map(|i| keys.row(i).to_vec()).collect()
+}
+
+/// Keys of [`notes`].
+pub(super) fn note_key(id: i64) -> Vec<u8> {
+    keys_of(&notes(), &note_rows(&[(1, id, false)])).remove(0)
+}
+
+pub(super) async fn write(cold: &ColdTier, table: &TableDef, batches: &[RecordBatch]) -> ColdFile {
+    let mut writer = FileWriter::new(table).unwrap();
+    let id = Uuid::now_v7();
+    let mut upload = cold.upload(layout::file_path(table.id, id));
+    for batch in batches {
+        let keys = keys_of(table, batch);
+        writer.write(table, batch, keys.iter().map(Vec::as_slice)).unwrap();
+        upload.write(writer.take().into()).await.unwrap();
+    }
+    let (rest, summary) = writer.finish(table).unwrap();
+    upload.write(rest.into()).await.unwrap();
+    ColdFile {
+        id,
+        bytes: upload.finish().await.unwrap(),
+        rows: summary.rows,
+        deleted_rows: summary.deleted_rows,
+        users: summary.users,
+        seqs: summary.seqs,
+        level: 0,
+        schema_version: 1,
+        deletion_vector: None,
+        created_micros: 0,
+    }
+}
+
+pub(super) fn memory() -> ColdTier {
+    ColdTier::open(Some("memory://"), std::path::Path::new("/nowhere")).unwrap()
+}
+
+/// All rows of a file, under their stored types.
+pub(super) async fn read(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> RecordBatch {
+    let whole = std::iter::once(0..file.rows).collect();
+    let slice = ColdSlice {
+        path: layout::file_path(table.id, file.id),
+        file_bytes: file.bytes,
+        file_rows: file.rows,
+        ranges: whole,
+        key_bounds: Default::default(),
+        has_deleted: true,
+    };
+    rows_of(cold, table, &slice).await
+}
+
+/// The rows of a slice, under their stored types.
+pub(crate) async fn rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice) -> RecordBatch {
+    use futures::TryStreamExt;
+    let open = OpenFile::load(cold.objects.store(), slice.path.clone(), slice.file_bytes).await.unwrap();
+    let stored = table.stored_schema();
+    let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
+    let batches: Vec<_> = open.read(&names, &slice.ranges).unwrap().try_collect().await.unwrap();
+    let batches: Vec<_> = batches.iter().map(|batch| super::parquet_type::restore(batch, &stored).unwrap()).collect();
+    arrow::compute::concat_batches(&stored, &batches).unwrap()
+}
+
+pub(super) const ALICE: UserNo = UserNo(1);
+pub(super) const BOB: UserNo = UserNo(2);

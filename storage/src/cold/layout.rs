@@ -1,0 +1,28 @@
+//! Where objects lie: `t{table}/{uuid}.parquet` and `t{table}/{uuid}.dv`. A path tells nothing of any user.
+
+use insula_proto::TableId;
+use object_store::path::Path;
+use uuid::Uuid;
+
+pub(crate) fn file_path(table: TableId, id: Uuid) -> Path {
+    Path::from(format!("t{table}/{id}.parquet"))
+}
+
+pub(crate) fn vector_path(table: TableId, id: Uuid) -> Path {
+    Path::from(format!("t{table}/{id}.dv"))
+}
+
+/// Whether `path` is an object of ours, or the staging file (`…#1`) that a crash left of one. The sweep deletes
+/// nothing else, whatever people keep beside our objects.
+pub(super) fn is_ours(path: &str) -> bool {
+    let Some((directory, name)) = path.split_once('/') else { return false };
+    let name = match name.split_once('#') {
+        Some((name, staging)) if staging.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) => return false,
+        None => name,
+    };
+    let Some((id, extension)) = name.split_once('.') else { return false };
+    directory.strip_prefix('t').is_some_and(|number| number.parse::<u32>().is_ok())
+        && matches!(extension, "parquet" | "dv")
+        && Uuid::try_parse(id).is_ok()
+}

@@ -1,0 +1,159 @@
+//! The cold tier: immutable Parquet files of many users' rows, sorted by (user, key).
+//!
+//! `manifest` says which files a table has at one version; `user_index` (in each file) says which rows of a file are
+//! a user's; `deletion_vector` says which of those a newer version has replaced. `writer` makes files, `find` looks
+//! keys up in them, `slice` hands a user's ranges to the read side, `pins` keeps replaced objects alive while a view
+//! may still read them, `objects` is the object store with the fsyncs that it lacks.
+
+mod cache;
+mod deletion_vector;
+mod find;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub(crate) mod layout;
+pub(crate) mod manifest;
+mod objects;
+mod open_file;
+pub(crate) mod parquet_type;
+mod pins;
+mod slice;
+mod user_index;
+pub(crate) mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use insula_proto::TableId;
+use object_store::ObjectStore;
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
+pub(crate) use objects::{Upload, create_dir_synced};
+pub(crate) use pins::Pin;
+
+use crate::Result;
+use cache::Cache;
+use objects::Objects;
+use open_file::OpenFile;
+use pins::Pins;
+
+/// Footers and user indexes held in memory, in bytes.
+const FILE_CACHE_BYTES: usize = 128 << 20;
+/// Deletion vectors held in memory, in bytes.
+const VECTOR_CACHE_BYTES: usize = 32 << 20;
+
+/// The object store and what is remembered of its immutable objects.
+pub(crate) struct ColdTier {
+    objects: Objects,
+    files: Cache<OpenFile>,
+    vectors: Cache<RoaringBitmap>,
+    pins: Arc<Pins>,
+}
+
+impl ColdTier {
+    /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…` or `memory://`.
+    pub(crate) fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+        Ok(Self {
+            objects: Objects::open(url, data_dir)?,
+            files: Cache::new(FILE_CACHE_BYTES),
+            vectors: Cache::new(VECTOR_CACHE_BYTES),
+            pins: Arc::new(Pins::default()),
+        })
+    }
+
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(self.objects.store())
+    }
+
+    /// Must be taken **before** the RocksDB snapshot of a view, and live as long as it: what a manifest seen through
+    /// that snapshot names is then not deleted. Taken after the snapshot, a flush could slip in between the two and
+    /// delete the deletion vectors that the snapshot's manifest still names.
+    pub(crate) fn pin(&self) -> Pin {
+        Pins::pin(&self.pins)
+    }
+
+    /// Hands over objects that the manifest just committed no longer names; call it after that commit.
+    pub(crate) fn retire(&self, objects: Vec<object_store::path::Path>) {
+        self.pins.retire(objects);
+    }
+
+    /// Waits until a pin that held back retired objects is gone.
+    pub(crate) async fn reclaimable(&self) {
+        self.pins.released().await;
+    }
+
+    /// Deletes the retired objects that no view can read any more. An object that cannot be deleted is left to the
+    /// sweep of the next start: it costs space, nothing else.
+    pub(crate) async fn reclaim(&self) {
+        for path in self.pins.take_free() {
+            if let Err(error) = self.objects.delete(&path).await {
+                tracing::warn!(%path, error = &error as &dyn std::error::Error, "object could not be deleted");
+            }
+        }
+    }
+
+    pub(crate) fn upload(&self, path: object_store::path::Path) -> Upload {
+        self.objects.upload(path)
+    }
+
+    /// Makes an uploaded object survive power loss.
+    pub(crate) async fn persist(&self, path: &object_store::path::Path) -> Result<()> {
+        self.objects.persist(path).await
+    }
+
+    pub(crate) async fn delete(&self, path: &object_store::path::Path) -> Result<()> {
+        self.objects.delete(path).await
+    }
+
+    /// Makes sure that no other database uses the object store: its sweep would delete our objects, and ours its.
+    pub(crate) async fn claim(&self, owner: Uuid) -> Result<()> {
+        self.objects.claim(owner).await
+    }
+
+    /// Deletes every object of ours that `named` does not hold. Only at start, before anything is written.
+    pub(crate) async fn sweep(&self, named: &std::collections::HashSet<String>) -> Result<u64> {
+        self.objects.sweep(named).await
+    }
+
+    /// Uploads the deletion vector of `file` under `id`; not yet persisted.
+    pub(crate) async fn put_vector(
+        &self,
+        table: TableId,
+        file: Uuid,
+        id: Uuid,
+        rows: RoaringBitmap,
+    ) -> Result<DeletionVectorRef> {
+        let bytes = Bytes::from(deletion_vector::encode(file, &rows)?);
+        let reference = DeletionVectorRef { id, cardinality: rows.len(), bytes: bytes.len() as u64 };
+        let mut upload = self.upload(layout::vector_path(table, id));
+        upload.write(bytes).await?;
+        upload.finish().await?;
+        self.vectors.insert(id, Arc::new(rows), reference.bytes as usize);
+        Ok(reference)
+    }
+
+    /// Rows of `file` that newer versions replace.
+    pub(crate) async fn vector(&self, table: TableId, file: &ColdFile) -> Result<Arc<RoaringBitmap>> {
+        let Some(reference) = &file.deletion_vector else { return Ok(Arc::default()) };
+        if let Some(rows) = self.vectors.get(&reference.id) {
+            return Ok(rows);
+        }
+        let path = layout::vector_path(table, reference.id);
+        let bytes = self.objects.read(&path).await?;
+        let rows = Arc::new(deletion_vector::decode(&path, &bytes, file.id)?);
+        self.vectors.insert(reference.id, Arc::clone(&rows), bytes.len());
+        Ok(rows)
+    }
+
+    /// Footer and user index of `file`.
+    async fn open_file(&self, table: TableId, file: &ColdFile) -> Result<Arc<OpenFile>> {
+        if let Some(open) = self.files.get(&file.id) {
+            return Ok(open);
+        }
+        let path = layout::file_path(table, file.id);
+        let open = Arc::new(OpenFile::load(self.objects.store(), path, file.bytes).await?);
+        self.files.insert(file.id, Arc::clone(&open), open.memory());
+        Ok(open)
+    }
+}

@@ -1,0 +1,237 @@
+//! Writes Parquet files of the cold tier: rows of [`TableDef::stored_schema`], sorted by user and key.
+//!
+//! Behind the row groups lies the user index; the footer's key-value metadata says where (`insula.user_index`) and
+//! what the columns are called by their users (`insula.columns`). Any Parquet reader can read the file and ignores both.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Int64Type, SchemaRef, UInt64Type},
+};
+use insula_proto::UserNo;
+use parquet::{
+    arrow::{ArrowSchemaConverter, ArrowWriter},
+    basic::{Compression, Encoding, Type, ZstdLevel},
+    file::{
+        metadata::{KeyValue, ParquetMetaData, SortingColumn},
+        properties::WriterProperties,
+    },
+    schema::types::{ColumnPath, SchemaDescriptor},
+};
+
+use super::{parquet_type, user_index};
+use crate::{Error, ErrorKind, Result, TableDef};
+
+const INDEX_KEY: &str = "insula.user_index";
+const COLUMNS_KEY: &str = "insula.columns";
+
+const ROW_GROUP_ROWS: usize = 1 << 20;
+const ROW_GROUP_BYTES: usize = 128 << 20;
+/// Small pages let row selections skip: a user's few rows cost a page, not a column chunk.
+const PAGE_ROWS: usize = 20_000;
+/// A dictionary is read whole whichever of its rows are wanted, so it must not be large.
+const DICTIONARY_BYTES: usize = 256 << 10;
+/// A file is closed when its user index reaches this, so that it stays cheap to load.
+const INDEX_BYTES: usize = 64 << 20;
+
+/// What a manifest says of a finished file.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    pub(crate) rows: u64,
+    pub(crate) deleted_rows: u64,
+    pub(crate) users: (UserNo, UserNo),
+    pub(crate) seqs: (u64, u64),
+}
+
+/// Encodes one file; the bytes are taken from it as they come, so that no more than a row group is in memory.
+pub(crate) struct FileWriter {
+    parquet: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+    index: user_index::Builder,
+    summary: Option<Summary>,
+}
+
+impl FileWriter {
+    pub(crate) fn new(table: &TableDef) -> Result<Self> {
+        let schema = parquet_type::file_schema(&table.stored_schema());
+        let properties = properties(table, &schema)?;
+        let parquet = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties));
+        let parquet = parquet.map_err(|error| encode_error(table, error))?;
+        Ok(Self { parquet, schema, index: user_index::Builder::default(), summary: None })
+    }
+
+    /// `rows`: a batch of the stored schema; `keys`: the memcomparable key of each of its rows.
+    pub(crate) fn write<'k>(
+        &mut self,
+        table: &TableDef,
+        rows: &RecordBatch,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Result<()> {
+        let column = |i: usize| {
+            rows.columns().get(i).ok_or_else(|| Error::new(ErrorKind::Internal, "rows to flush lack system columns"))
+        };
+        let (users, seqs) = (column(0)?.as_primitive::<UInt64Type>(), column(1)?.as_primitive::<Int64Type>());
+        let deleted = column(3)?.as_boolean();
+        let mut counted = 0;
+        for (i, key) in keys.enumerate().take(rows.num_rows()) {
+            counted += 1;
+            self.index.push(UserNo(users.value(i)), key, deleted.value(i))?;
+            self.count(UserNo(users.value(i)), seqs.value(i).cast_unsigned(), deleted.value(i));
+        }
+        if counted != rows.num_rows() {
+            return Err(Error::new(ErrorKind::Internal, "rows to flush lack keys"));
+        }
+        let rows = parquet_type::to_file(rows, &self.schema)?;
+        self.parquet.write(&rows).map_err(|error| encode_error(table, error))
+    }
+
+    fn count(&mut self, user: UserNo, seq: u64, deleted: bool) {
+        let summary =
+            self.summary.get_or_insert(Summary { rows: 0, deleted_rows: 0, users: (user, user), seqs: (seq, seq) });
+        summary.rows += 1;
+        summary.deleted_rows += u64::from(deleted);
+        summary.users.1 = user;
+        summary.seqs = (summary.seqs.0.min(seq), summary.seqs.1.max(seq));
+    }
+
+    /// Encoded bytes that wait to be uploaded.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.parquet.inner_mut())
+    }
+
+    /// Whether the file has reached its size. `file_bytes` is a target; the row group under way is estimated.
+    pub(crate) fn is_full(&self, file_bytes: u64) -> bool {
+        let bytes = self.parquet.bytes_written() + self.parquet.in_progress_size();
+        bytes as u64 >= file_bytes || self.index.len() >= INDEX_BYTES
+    }
+
+    /// The rest of the file's bytes. A file without rows is an error: there is nothing a manifest could say of it.
+    pub(crate) fn finish(self, table: &TableDef) -> Result<(Vec<u8>, Summary)> {
+        let Self { mut parquet, index, summary, .. } = self;
+        let summary = summary.ok_or_else(|| Error::new(ErrorKind::Internal, "a cold file without rows"))?;
+        parquet.flush().map_err(|error| encode_error(table, error))?;
+        let index = index.finish()?;
+        let location = IndexLocation {
+            offset: parquet.bytes_written() as u64,
+            length: index.len() as u64,
+            crc: crc32fast::hash(&index),
+        };
+        let appended = parquet.write_all(&index);
+        appended.map_err(|error| Error::new(ErrorKind::Internal, "cannot append the user index").with_source(error))?;
+        parquet.append_key_value_metadata(KeyValue::new(INDEX_KEY.to_owned(), location.to_string()));
+        parquet.append_key_value_metadata(KeyValue::new(COLUMNS_KEY.to_owned(), column_names(table)));
+        parquet.finish().map_err(|error| encode_error(table, error))?;
+        Ok((std::mem::take(parquet.inner_mut()), summary))
+    }
+}
+
+/// Refuses a table whose rows Parquet could never hold, such as one with a struct of no fields: better when it is
+/// created than at its first flush.
+pub(crate) fn check(table: &TableDef) -> Result<()> {
+    let schema = parquet_type::file_schema(&table.stored_schema());
+    ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).map(drop).map_err(|error| {
+        let table = format!("{}.{}", table.namespace, table.name);
+        Error::new(ErrorKind::Invalid, format!("table \"{table}\" has a column that cannot be stored: {error}"))
+    })
+}
+
+fn properties(table: &TableDef, schema: &SchemaRef) -> Result<WriterProperties> {
+    let zstd = ZstdLevel::try_new(1).map_err(|error| encode_error(table, error))?;
+    let leaves = ArrowSchemaConverter::new().convert(schema).map_err(|error| encode_error(table, error))?;
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(zstd))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_sorting_columns(Some(sorting_columns(table, schema, &leaves)));
+    for key in table.stored_key() {
+        let field = schema.field(key);
+        // A filter over two values never rules anything out.
+        if field.data_type() != &DataType::Boolean {
+            let path = ColumnPath::from(field.name().as_str());
+            properties = properties.set_column_bloom_filter_enabled(path, true);
+        }
+    }
+    // The last key column, order and time of commit hardly repeat: a dictionary of them would have to be read whole
+    // for each lookup, while the differences of neighbours are small.
+    for column in [Some(1), Some(2), table.stored_key().last().copied()].into_iter().flatten() {
+        let Some(leaf) = leaf_of(&leaves, column).map(|leaf| leaves.column(leaf)) else { continue };
+        let encoding = match leaf.physical_type() {
+            Type::INT32 | Type::INT64 => Encoding::DELTA_BINARY_PACKED,
+            Type::BYTE_ARRAY => Encoding::DELTA_BYTE_ARRAY,
+            _ => Encoding::PLAIN,
+        };
+        let path = leaf.path().clone();
+        properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
+    }
+    Ok(properties.build())
+}
+
+/// The Parquet column of a plain (not nested) column of the schema.
+fn leaf_of(leaves: &SchemaDescriptor, column: usize) -> Option<usize> {
+    (0..leaves.num_columns()).find(|leaf| leaves.get_column_root_idx(*leaf) == column)
+}
+
+/// User and key, up to the first float: of floats, Parquet's order is not ours (it leaves NaN and -0 open).
+fn sorting_columns(table: &TableDef, schema: &SchemaRef, leaves: &SchemaDescriptor) -> Vec<SortingColumn> {
+    let key = table.stored_key();
+    let key = key.iter().take_while(|column| !schema.field(**column).data_type().is_floating());
+    let sorted = std::iter::once(&0).chain(key);
+    let sorted = sorted.filter_map(|column| leaf_of(leaves, *column)).filter_map(|leaf| i32::try_from(leaf).ok());
+    sorted.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
+}
+
+/// JSON object of stable name → declared name at the time of writing, for people who find the file.
+fn column_names(table: &TableDef) -> String {
+    let names = table
+        .columns
+        .iter()
+        .map(|column| (format!("c{}", column.id), serde_json::Value::String(column.field.name().clone())));
+    serde_json::Value::Object(names.collect()).to_string()
+}
+
+fn encode_error(table: &TableDef, error: parquet::errors::ParquetError) -> Error {
+    let message = format!("cannot encode rows of table \"{}.{}\" as Parquet", table.namespace, table.name);
+    Error::new(ErrorKind::Internal, message).with_source(error)
+}
+
+/// Where the user index lies in its file: `offset:length:crc32` in the footer.
+pub(super) struct IndexLocation {
+    offset: u64,
+    length: u64,
+    crc: u32,
+}
+
+impl IndexLocation {
+    pub(super) fn of(metadata: &ParquetMetaData) -> Option<Self> {
+        let pairs = metadata.file_metadata().key_value_metadata()?;
+        let value = pairs.iter().find(|pair| pair.key == INDEX_KEY)?.value.as_ref()?;
+        let mut parts = value.split(':');
+        let location = Self {
+            offset: parts.next()?.parse().ok()?,
+            length: parts.next()?.parse().ok()?,
+            crc: u32::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        (parts.next().is_none() && location.offset.checked_add(location.length).is_some()).then_some(location)
+    }
+
+    pub(super) fn range(&self) -> Range<u64> {
+        self.offset..self.offset + self.length
+    }
+
+    /// Whether `index` is what was written there.
+    pub(super) fn holds(&self, index: &[u8]) -> bool {
+        crc32fast::hash(index) == self.crc
+    }
+}
+
+impl std::fmt::Display for IndexLocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{:08x}", self.offset, self.length, self.crc)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What the start does about a crash in the middle of a flush: nothing but tidying.
+//!
+//! A flush that did not commit left its rows hot and, at most, objects that no manifest names. A flush that did commit
+//! may have left objects that its manifest replaced. Both are swept; the intents then have nothing to account for.
+
+use std::{collections::HashSet, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::{
+    Result,
+    cold::{ColdTier, manifest},
+    hot::{
+        committer::Committer,
+        db::{Batch, Db},
+    },
+};
+
+/// Must end before the first flush begins.
+pub(crate) async fn recover(db: &Arc<Db>, cold: &ColdTier, committer: &Committer) -> Result<()> {
+    claim(db, cold, committer).await?;
+    let mut named = HashSet::new();
+    for (table, manifest) in manifest::all(db)? {
+        named.extend(manifest.objects(table).iter().map(ToString::to_string));
+    }
+    let swept = cold.sweep(&named).await?;
+    if swept > 0 {
+        tracing::info!(objects = swept, "removed objects of the cold tier that no manifest names");
+    }
+    let intents = manifest::intents(db)?;
+    if intents.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    for intent in intents {
+        tracing::info!(table = %intent.table, generation = %intent.generation, "a flush was cut short; its rows are hot");
+        manifest::delete_intent(&mut batch, intent.table);
+    }
+    committer.write(batch).await
+}
+
+/// The id is durable before it is shown to the object store; the other way round, a crash in between would leave a
+/// store that no database can ever claim.
+async fn claim(db: &Arc<Db>, cold: &ColdTier, committer: &Committer) -> Result<()> {
+    let owner = match manifest::owner(db)? {
+        Some(owner) => owner,
+        None => {
+            let owner = Uuid::now_v7();
+            let mut batch = Batch::default();
+            manifest::put_owner(&mut batch, owner);
+            committer.write(batch).await?;
+            owner
+        }
+    };
+    cold.claim(owner).await
+}

@@ -1,0 +1,100 @@
+//! Decides when tables are flushed: by rows, by bytes, by the age of the oldest hot row.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use insula_proto::TableId;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use super::Flusher;
+use crate::{ErrorKind, TableDef, hot::tables::Load};
+
+/// How often ages are looked at; rows and bytes are told at once.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The running background task.
+pub(crate) struct Scheduler {
+    stop: watch::Sender<bool>,
+    task: parking_lot::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Scheduler {
+    pub(crate) fn start(flusher: Arc<Flusher>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(flusher, stopped));
+        Self { stop, task: parking_lot::Mutex::new(Some(task)) }
+    }
+
+    /// Lets the flush under way end, begins no other.
+    pub(crate) async fn stop(&self) {
+        self.stop.send_replace(true);
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the flush scheduler died");
+        }
+    }
+}
+
+/// When a table whose flush failed is tried again.
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
+    let mut pauses: HashMap<TableId, Pause> = HashMap::new();
+    loop {
+        tokio::select! {
+            // A sender that is gone means the same as a stop.
+            _ = stopped.changed() => return,
+            () = flusher.tables.pressure.notified() => {}
+            () = flusher.cold.reclaimable() => flusher.cold.reclaim().await,
+            () = sleep(LOOK_EVERY) => {}
+        }
+        let now = flusher.clock.now_micros();
+        for table in flusher.tables.all() {
+            let paused = pauses.get(&table.id).is_some_and(|pause| pause.until > Instant::now());
+            if paused || !is_due(&table, flusher.tables.load(table.id), now) {
+                continue;
+            }
+            if *stopped.borrow() {
+                return;
+            }
+            flush(&flusher, &table, &mut pauses).await;
+        }
+    }
+}
+
+async fn flush(flusher: &Arc<Flusher>, table: &TableDef, pauses: &mut HashMap<TableId, Pause>) {
+    let Err(error) = flusher.flush(table.id).await else {
+        pauses.remove(&table.id);
+        return;
+    };
+    if error.kind() == ErrorKind::NotFound {
+        // Dropped meanwhile.
+        pauses.remove(&table.id);
+        return;
+    }
+    let length = pauses.get(&table.id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
+    pauses.insert(table.id, Pause { until: Instant::now() + length, length });
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    tracing::error!(table = %table.id, %error, source, retry_in = ?length, "flush failed; the rows stay in the hot tier");
+}
+
+fn is_due(table: &TableDef, load: Load, now_micros: i64) -> bool {
+    let options = &table.options;
+    let age = load.oldest_micros.map(|oldest| now_micros.saturating_sub(oldest));
+    let age = age.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
+    let old = age.zip(options.flush_interval).is_some_and(|(age, interval)| age >= interval);
+    load.rows > 0 && (load.rows >= options.flush_rows || load.bytes >= options.flush_bytes || old)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,396 @@
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use arrow::{
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, TimeUnit},
+};
+use insula_proto::UserNo;
+
+use super::*;
+use crate::{
+    KeyCodec, MetaBatch, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
+    cold::{fixture, manifest},
+};
+
+const ALICE: UserNo = UserNo(1);
+const BOB: UserNo = UserNo(2);
+
+async fn open(directory: &Path) -> Arc<Store> {
+    open_with(directory, 64 << 20).await
+}
+
+async fn open_with(directory: &Path, file_bytes: u64) -> Arc<Store> {
+    let config = StoreConfig { data_dir: directory.into(), store_url: None, file_bytes, min_free_bytes: 0 };
+    Store::open(config).await.unwrap()
+}
+
+async fn reopen(store: Arc<Store>, directory: &Path) -> Arc<Store> {
+    store.close().await.unwrap();
+    drop(store);
+    open(directory).await
+}
+
+fn column(name: &str, data_type: DataType, nullable: bool) -> NewColumn {
+    NewColumn { field: Arc::new(Field::new(name, data_type, nullable)), default: None }
+}
+
+/// `note` text, `id` bigint primary key: the key is in the second column.
+async fn notes(store: &Arc<Store>, options: TableOptions) -> Arc<TableDef> {
+    let table = NewTable {
+        namespace: "public".into(),
+        name: "notes".into(),
+        kind: TableKind::User,
+        columns: vec![column("note", DataType::Utf8, true), column("id", DataType::Int64, false)],
+        key: vec![1],
+        options,
+    };
+    store.create_table(table, MetaBatch::default()).await.unwrap()
+}
+
+fn batch(table: &TableDef, rows: &[(i64, &str)]) -> RecordBatch {
+    let notes: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
+    RecordBatch::try_new(table.schema(), vec![notes, ids]).unwrap()
+}
+
+async fn write(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, fill: impl FnOnce(&mut WriteSet)) {
+    let lock = store.lock(table, user).await;
+    let mut set = WriteSet::new(Arc::clone(table), user);
+    fill(&mut set);
+    store.commit(&lock, set).await.unwrap();
+}
+
+async fn insert(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
+    write(store, table, user, |set| set.insert(&batch(table, rows)).unwrap()).await;
+}
+
+async fn replace(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
+    write(store, table, user, |set| set.replace(&batch(table, rows)).unwrap()).await;
+}
+
+async fn delete(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
+    write(store, table, user, |set| set.delete(None, &batch(table, rows)).unwrap()).await;
+}
+
+/// What a user sees: encoded key → note and whether it is deleted. A row seen twice fails.
+async fn seen(store: &Arc<Store>, view: &Arc<crate::ReadView>, table: &Arc<TableDef>, user: UserNo) -> Seen {
+    let slice = view.slice(table, user).unwrap();
+    let hot_keys = slice.hot_keys().unwrap();
+    let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
+    let mut seen = Seen::new();
+    for rows in slice.hot(&all, 100, true).unwrap() {
+        add(&mut seen, table, &rows.unwrap(), |_| false);
+    }
+    for cold in slice.cold().await.unwrap() {
+        let rows = fixture::rows_of(&store.flusher.cold, table, &cold).await;
+        add(&mut seen, table, &rows, |key| hot_keys.contains(key));
+    }
+    seen
+}
+
+type Seen = BTreeMap<Vec<u8>, (String, bool)>;
+
+fn add(seen: &mut Seen, table: &TableDef, rows: &RecordBatch, shadowed: impl Fn(&[u8]) -> bool) {
+    let columns: Vec<_> = table.stored_key().iter().map(|column| Arc::clone(rows.column(*column))).collect();
+    let keys = KeyCodec::new(table).unwrap().encode(&columns).unwrap();
+    let notes = rows.column(table.first_declared()).as_string::<i32>();
+    for i in (0..rows.num_rows()).filter(|i| !shadowed(keys.row(*i))) {
+        let row = (notes.value(i).to_owned(), rows.column(3).as_boolean().value(i));
+        assert!(seen.insert(keys.row(i).to_vec(), row).is_none(), "a key is seen twice");
+    }
+}
+
+/// The live notes of a user, in key order.
+async fn live(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo) -> Vec<String> {
+    let seen = seen(store, &store.view(), table, user).await;
+    seen.into_values().filter(|(_, deleted)| !deleted).map(|(note, _)| note).collect()
+}
+
+fn objects(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in std::fs::read_dir(directory.join("cold")).unwrap().map(|entry| entry.unwrap().path()) {
+        for file in std::fs::read_dir(table).into_iter().flatten() {
+            found.push(file.unwrap().file_name().into_string().unwrap());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_flush_puts_all_users_into_one_file_and_survives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(2, "a2"), (1, "a1")]).await;
+    insert(&store, &table, BOB, &[(1, "b1")]).await;
+    let report = store.flush(table.id).await.unwrap();
+    assert_eq!((report.rows, report.files, report.replaced), (3, 1, 0));
+    assert_eq!(store.flush(table.id).await.unwrap(), FlushReport::default(), "nothing is left to flush");
+    let usage = store.usage(&table, None).await.unwrap();
+    assert_eq!((usage.hot_rows, usage.cold_rows, usage.cold_files), (0, 3, 1));
+    assert!(store.view().slice(&table, ALICE).unwrap().hot_keys().unwrap().is_empty());
+    let store = reopen(store, directory.path()).await;
+    assert_eq!(live(&store, &table, ALICE).await, ["a1", "a2"]);
+    assert_eq!(live(&store, &table, BOB).await, ["b1"]);
+    assert!(live(&store, &table, UserNo(3)).await.is_empty());
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tombstone_reaches_the_cold_tier() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "a")]).await;
+    store.flush(table.id).await.unwrap();
+    delete(&store, &table, ALICE, &[(1, "a")]).await;
+    insert(&store, &table, ALICE, &[(2, "b")]).await;
+    assert_eq!(live(&store, &table, ALICE).await, ["b"]);
+    assert_eq!(store.flush(table.id).await.unwrap().replaced, 1);
+    let store = reopen(store, directory.path()).await;
+    assert_eq!(live(&store, &table, ALICE).await, ["b"]);
+    let all: Vec<_> = seen(&store, &store.view(), &table, ALICE).await.into_values().collect();
+    assert_eq!(all, [("a".into(), true), ("b".into(), false)]);
+    // The deleted key is free again, and its tombstone does not hide its successor.
+    insert(&store, &table, ALICE, &[(1, "a again")]).await;
+    store.flush(table.id).await.unwrap();
+    assert_eq!(live(&store, &table, ALICE).await, ["a again", "b"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn replaced_rows_are_marked_and_empty_files_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "v1"), (2, "v1"), (3, "v1")]).await;
+    insert(&store, &table, BOB, &[(1, "bob")]).await;
+    store.flush(table.id).await.unwrap();
+    for version in ["v2", "v3"] {
+        replace(&store, &table, ALICE, &[(1, version), (3, version)]).await;
+        replace(&store, &table, ALICE, &[(1, version)]).await;
+        let report = store.flush(table.id).await.unwrap();
+        assert_eq!((report.rows, report.replaced), (2, 2), "the newest version of each key moves");
+        assert_eq!(live(&store, &table, ALICE).await, [version, "v1", version]);
+    }
+    // The file of v2 has lost all its rows: two files and one deletion vector remain.
+    let usage = store.usage(&table, None).await.unwrap();
+    assert_eq!((usage.cold_rows, usage.cold_files), (4, 2));
+    assert_eq!(objects(directory.path()).len(), 3);
+    assert_eq!(live(&store, &table, BOB).await, ["bob"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_view_keeps_reading_what_flushes_replace() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "v1"), (2, "v1")]).await;
+    store.flush(table.id).await.unwrap();
+    replace(&store, &table, ALICE, &[(1, "v2")]).await;
+    store.flush(table.id).await.unwrap();
+    let before = store.view();
+    replace(&store, &table, ALICE, &[(1, "v3"), (2, "v3")]).await;
+    store.flush(table.id).await.unwrap();
+    let notes = |seen: Seen| seen.into_values().map(|(note, _)| note).collect::<Vec<_>>();
+    assert_eq!(notes(seen(&store, &before, &table, ALICE).await), ["v2", "v1"]);
+    assert_eq!(live(&store, &table, ALICE).await, ["v3", "v3"]);
+    let held = objects(directory.path()).len();
+    drop(before);
+    wait_until(|| async { objects(directory.path()).len() < held }).await;
+    assert_eq!(objects(directory.path()).len(), 1);
+    store.close().await.unwrap();
+}
+
+async fn wait_until<F: Future<Output = bool>>(mut reached: impl FnMut() -> F) {
+    for _ in 0..1000 {
+        if reached().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not reached within ten seconds");
+}
+
+#[tokio::test]
+async fn composite_keys_and_row_ids_are_flushed_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns = || {
+        vec![
+            column("note", DataType::Utf8, true),
+            column("at", time.clone(), false),
+            column("place", DataType::Utf8, false),
+        ]
+    };
+    for (name, key) in [("keyed", vec![2, 1]), ("bag", vec![])] {
+        let (namespace, options) = ("public".into(), TableOptions::default());
+        let table = NewTable { namespace, name: name.into(), kind: TableKind::User, columns: columns(), key, options };
+        let table = store.create_table(table, MetaBatch::default()).await.unwrap();
+        let rows = |rows: &[(&str, i64, &str)]| {
+            RecordBatch::try_new(
+                table.schema(),
+                vec![
+                    Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0))),
+                    Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1))),
+                    Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2))),
+                ],
+            )
+            .unwrap()
+        };
+        let first = rows(&[("c", 1, "b"), ("a", -1, "a"), ("b", 5, "a")]);
+        write(&store, &table, ALICE, |set| set.insert(&first).unwrap()).await;
+        store.flush(table.id).await.unwrap();
+        write(&store, &table, ALICE, |set| set.insert(&rows(&[("d", 0, "ba")])).unwrap()).await;
+        store.flush(table.id).await.unwrap();
+        let expected = if table.has_row_id() { ["c", "a", "b", "d"] } else { ["a", "b", "c", "d"] };
+        assert_eq!(live(&store, &table, ALICE).await, expected, "{name}");
+        assert_eq!(store.usage(&table, Some(ALICE)).await.unwrap().cold_rows, 4);
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_small_file_size_makes_more_files_and_the_same_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), 100_000).await;
+    let table = notes(&store, TableOptions::default()).await;
+    let text: Vec<String> =
+        (0..60_000).map(|i| format!("{:x}", (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    for user in [ALICE, BOB] {
+        let rows: Vec<(i64, &str)> = (0..).zip(text.iter().map(String::as_str)).collect();
+        insert(&store, &table, user, &rows).await;
+    }
+    let report = store.flush(table.id).await.unwrap();
+    assert!(report.rows == 120_000 && report.files > 2, "{report:?}");
+    assert_eq!(live(&store, &table, ALICE).await, text);
+    replace(&store, &table, BOB, &[(59_999, "new"), (0, "new")]).await;
+    assert_eq!(store.flush(table.id).await.unwrap().replaced, 2);
+    let bob = live(&store, &table, BOB).await;
+    assert_eq!((bob.len(), bob[0].as_str(), bob[59_999].as_str()), (60_000, "new", "new"));
+    store.close().await.unwrap();
+}
+
+/// How far a flush gets before the crash.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+enum Step {
+    Begun,
+    FilesWritten,
+    VectorsWritten,
+    Persisted,
+    Committed,
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_loses_and_doubles_nothing() {
+    for step in [Step::Begun, Step::FilesWritten, Step::VectorsWritten, Step::Persisted, Step::Committed] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).await;
+        let table = notes(&store, TableOptions::default()).await;
+        insert(&store, &table, ALICE, &[(1, "v1"), (2, "v1"), (3, "v1")]).await;
+        store.flush(table.id).await.unwrap();
+        replace(&store, &table, ALICE, &[(1, "v2")]).await;
+        delete(&store, &table, ALICE, &[(3, "v1")]).await;
+        crash_after(&store, &table, step).await;
+        // Writes between the freeze and the crash go to the next generation.
+        if step < Step::Committed {
+            insert(&store, &table, ALICE, &[(4, "late")]).await;
+        }
+        let store = reopen(store, directory.path()).await;
+        let expected: &[&str] = if step < Step::Committed { &["v2", "v1", "late"] } else { &["v2", "v1"] };
+        assert_eq!(live(&store, &table, ALICE).await, expected, "{step:?}");
+        let flusher = &store.flusher;
+        assert!(manifest::intents(&flusher.db).unwrap().is_empty(), "{step:?}");
+        let named = manifest::current(&flusher.db, table.id).unwrap().objects(table.id).len();
+        assert_eq!(objects(directory.path()).len(), named, "{step:?}: no orphan is left");
+        store.flush(table.id).await.unwrap();
+        assert_eq!(live(&store, &table, ALICE).await, expected, "{step:?}");
+        store.close().await.unwrap();
+    }
+}
+
+async fn crash_after(store: &Arc<Store>, table: &Arc<TableDef>, step: Step) {
+    let mut run = Run::begin(&store.flusher, table).await.unwrap();
+    if step >= Step::FilesWritten {
+        run.write_files().await.unwrap();
+    }
+    if step < Step::VectorsWritten {
+        return;
+    }
+    let next = run.write_vectors().await.unwrap();
+    if step >= Step::Persisted {
+        run.persist().await.unwrap();
+    }
+    if step >= Step::Committed {
+        run.commit(&next).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_flush_leaves_the_rows_hot_and_can_be_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "a")]).await;
+    // A file where the table's directory should be makes every upload fail.
+    let block = directory.path().join("cold").join(format!("t{}", table.id));
+    std::fs::write(&block, "in the way").unwrap();
+    let error = store.flush(table.id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(manifest::intents(&store.flusher.db).unwrap().is_empty());
+    insert(&store, &table, ALICE, &[(2, "b")]).await;
+    assert_eq!(live(&store, &table, ALICE).await, ["a", "b"]);
+    std::fs::remove_file(&block).unwrap();
+    assert_eq!(store.flush(table.id).await.unwrap().rows, 2, "both generations move");
+    assert_eq!(live(&store, &table, ALICE).await, ["a", "b"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_scheduler_flushes_by_rows_and_by_age() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let by_rows = TableOptions { flush_rows: 3, ..TableOptions::default() };
+    let table = notes(&store, by_rows).await;
+    insert(&store, &table, ALICE, &[(1, "a"), (2, "b")]).await;
+    insert(&store, &table, BOB, &[(1, "c")]).await;
+    wait_until(|| async { store.usage(&table, None).await.unwrap().cold_rows == 3 }).await;
+    store.drop_table(table.id, MetaBatch::default()).await.unwrap();
+    assert!(objects(directory.path()).is_empty(), "a dropped table leaves no object");
+    let by_age = TableOptions { flush_interval: Some(Duration::from_millis(50)), ..TableOptions::default() };
+    let table = notes(&store, by_age).await;
+    insert(&store, &table, ALICE, &[(1, "a")]).await;
+    wait_until(|| async { store.usage(&table, None).await.unwrap().cold_rows == 1 }).await;
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn flushes_and_writers_side_by_side_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    let writers: Vec<_> = (1..=4u64)
+        .map(|user| {
+            let (store, table) = (Arc::clone(&store), Arc::clone(&table));
+            tokio::spawn(async move {
+                for id in 0..50 {
+                    insert(&store, &table, UserNo(user), &[(id, "first")]).await;
+                    if id % 3 == 0 {
+                        replace(&store, &table, UserNo(user), &[(id, "second")]).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        store.flush(table.id).await.unwrap();
+    }
+    for user in 1..=4 {
+        let notes = live(&store, &table, UserNo(user)).await;
+        let expected: Vec<_> = (0..50).map(|id| if id % 3 == 0 { "second" } else { "first" }).collect();
+        assert_eq!(notes, expected);
+    }
+    store.close().await.unwrap();
+}

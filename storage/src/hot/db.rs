@@ -1,0 +1,285 @@
+//! RocksDB: opening it, its column families, owned snapshots and cursors.
+//!
+//! Everything else of the crate speaks [`Batch`], [`Snapshot`] and [`Cursor`]; the names of RocksDB's own types end
+//! here and in the committer, which is the only writer.
+
+use std::{path::Path, sync::Arc};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRawIterator, DBRecoveryMode,
+    Options, ReadOptions, SliceTransform,
+};
+use self_cell::self_cell;
+
+use super::key;
+use crate::{Error, ErrorKind, Result, store::LockFile};
+
+const WRITE_BUFFER: usize = 64 << 20;
+const BLOCK_CACHE: usize = 256 << 20;
+
+/// The column families: a fixed few, because each costs memtables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Family {
+    /// Table definitions, generations, high-water marks, and the opaque records of the layers above.
+    Meta,
+    /// Manifests and flush intents.
+    Manifest,
+    /// Rows.
+    Hot,
+}
+
+impl Family {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Manifest => "manifest",
+            Self::Hot => "hot",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Put(Family, Vec<u8>, Vec<u8>),
+    Delete(Family, Vec<u8>),
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+/// Changes that become durable together.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Batch {
+    pub(super) ops: Vec<Op>,
+}
+
+impl Batch {
+    pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Put(family, key.into(), value.into()));
+    }
+
+    pub fn delete(&mut self, family: Family, key: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Delete(family, key.into()));
+    }
+
+    /// Deletes the keys from `from` up to but not including `to`.
+    pub fn delete_range(&mut self, family: Family, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
+        self.ops.push(Op::DeleteRange(family, from.into(), to.into()));
+    }
+
+    /// Adds the changes to RocksDB's own batch.
+    pub(super) fn write_into(self, db: &Db, target: &mut rocksdb::WriteBatch) -> Result<()> {
+        for op in self.ops {
+            match op {
+                Op::Put(family, key, value) => target.put_cf(db.family(family)?, key, value),
+                Op::Delete(family, key) => target.delete_cf(db.family(family)?, key),
+                Op::DeleteRange(family, from, to) => target.delete_range_cf(db.family(family)?, from, to),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Db {
+    rocks: rocksdb::DB,
+    /// Behind RocksDB in this struct, so that the directory stays ours until RocksDB has closed.
+    _lock: LockFile,
+}
+
+impl Db {
+    pub fn open(path: &Path, lock: LockFile) -> Result<Arc<Self>> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE);
+        let families = [Family::Meta, Family::Manifest, Family::Hot];
+        let descriptors = families.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)));
+        let rocks = rocksdb::DB::open_cf_descriptors(&database_options(), path, descriptors).map_err(|e| {
+            let kind = match e.kind() {
+                rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
+                _ => ErrorKind::Unavailable,
+            };
+            Error::new(kind, format!("cannot open the hot tier at {}: {e}", path.display())).with_source(e)
+        })?;
+        Ok(Arc::new(Self { rocks, _lock: lock }))
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily> {
+        self.rocks
+            .cf_handle(family.name())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, format!("column family {} is missing", family.name())))
+    }
+
+    /// The newest value, outside any snapshot.
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.rocks.get_cf(self.family(family)?, key).map_err(read_error)
+    }
+
+    /// All records under a prefix, as of now. For the small families only.
+    pub fn scan(self: &Arc<Self>, family: Family, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.snapshot().scan(family, prefix)
+    }
+
+    pub fn snapshot(self: &Arc<Self>) -> Arc<Snapshot> {
+        Arc::new(Snapshot(SnapshotCell::new(Arc::clone(self), |db| db.rocks.snapshot())))
+    }
+
+    /// A row of the committer, which borrows from its request.
+    pub(super) fn put_row(&self, target: &mut rocksdb::WriteBatch, key: &[u8], value: &[u8]) -> Result<()> {
+        target.put_cf(self.family(Family::Hot)?, key, value);
+        Ok(())
+    }
+
+    pub fn write(&self, batch: rocksdb::WriteBatch, sync: bool) -> Result<()> {
+        let mut options = rocksdb::WriteOptions::default();
+        options.set_sync(sync);
+        self.rocks.write_opt(batch, &options).map_err(|e| write_error(&e))
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        self.rocks.flush_wal(true).map_err(|e| write_error(&e))
+    }
+}
+
+type RocksSnapshot<'a> = rocksdb::Snapshot<'a>;
+
+self_cell!(
+    struct SnapshotCell {
+        owner: Arc<Db>,
+        #[covariant]
+        dependent: RocksSnapshot,
+    }
+);
+
+/// One moment of the whole database, across column families. It keeps the database open.
+pub(crate) struct Snapshot(SnapshotCell);
+
+impl Snapshot {
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let family = self.0.borrow_owner().family(family)?;
+        self.0.borrow_dependent().get_cf(family, key).map_err(read_error)
+    }
+
+    /// All records under a prefix. For the small families only.
+    pub fn scan(self: &Arc<Self>, family: Family, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut cursor = self.cursor(family, prefix.to_vec(), key::after_prefix(prefix), true)?;
+        let mut records = Vec::new();
+        cursor.seek(prefix)?;
+        while let Some((key, value)) = cursor.item() {
+            records.push((key.to_vec(), value.to_vec()));
+            cursor.next()?;
+        }
+        Ok(records)
+    }
+
+    /// A cursor over `lower..upper`. Without `total_order` both must share the row prefix of [`key::PREFIX`] bytes,
+    /// for then whole files are skipped by their bloom filters.
+    pub fn cursor(
+        self: &Arc<Self>,
+        family: Family,
+        lower: Vec<u8>,
+        upper: Vec<u8>,
+        total_order: bool,
+    ) -> Result<Cursor> {
+        let cell = CursorCell::try_new(Arc::clone(self), |snapshot| {
+            let family = snapshot.0.borrow_owner().family(family)?;
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(lower);
+            options.set_iterate_upper_bound(upper);
+            options.set_total_order_seek(total_order);
+            options.set_prefix_same_as_start(!total_order);
+            Ok(snapshot.0.borrow_dependent().raw_iterator_cf_opt(family, options))
+        })?;
+        Ok(Cursor(cell))
+    }
+}
+
+type RocksIterator<'a> = DBRawIterator<'a>;
+
+self_cell!(
+    struct CursorCell {
+        owner: Arc<Snapshot>,
+        #[covariant]
+        dependent: RocksIterator,
+    }
+);
+
+/// A position between two bounds of one column family. It keeps its snapshot.
+pub(crate) struct Cursor(CursorCell);
+
+impl Cursor {
+    /// Moves to the first key at or after `key`.
+    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.step(|iterator| iterator.seek(key))
+    }
+
+    /// Moves to the last key at or before `key`.
+    pub fn seek_back(&mut self, key: &[u8]) -> Result<()> {
+        self.step(|iterator| iterator.seek_for_prev(key))
+    }
+
+    pub fn next(&mut self) -> Result<()> {
+        self.step(|iterator| iterator.next())
+    }
+
+    /// `None`: past the end.
+    pub fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.0.borrow_dependent().item()
+    }
+
+    pub fn key(&self) -> Option<&[u8]> {
+        self.0.borrow_dependent().key()
+    }
+
+    /// RocksDB says "end" and "cannot read on" alike by an invalid position; only the status tells them apart.
+    fn step(&mut self, f: impl FnOnce(&mut DBRawIterator<'_>)) -> Result<()> {
+        self.0.with_dependent_mut(|_, iterator| {
+            f(iterator);
+            if iterator.valid() { Ok(()) } else { iterator.status().map_err(read_error) }
+        })
+    }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    // A kill in the middle of an unacknowledged write leaves a torn tail; anything else that is wrong must not pass.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_max_background_jobs(4);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(16 << 20);
+    options.set_max_total_wal_size(512 << 20);
+    options.set_bytes_per_sync(1 << 20);
+    options
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_format_version(5);
+    let mut options = Options::default();
+    options.set_paranoid_checks(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    if family == Family::Hot {
+        options.set_write_buffer_size(WRITE_BUFFER);
+        options.set_prefix_extractor(SliceTransform::create_fixed_prefix(key::PREFIX));
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        blocks.set_whole_key_filtering(false);
+    } else {
+        options.set_write_buffer_size(WRITE_BUFFER / 16);
+    }
+    options.set_block_based_table_factory(&blocks);
+    options
+}
+
+fn read_error(e: rocksdb::Error) -> Error {
+    let kind = match e.kind() {
+        rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("cannot read the hot tier: {e}")).with_source(e)
+}
+
+fn write_error(e: &rocksdb::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("cannot write the hot tier: {e}"))
+}

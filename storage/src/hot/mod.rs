@@ -1,0 +1,35 @@
+//! The hot tier: rows in RocksDB until a flush moves them to the cold one.
+//!
+//! `key` and `value` say how a row lies on disk (`decode` reads it back, `raw` takes arrays apart), `record` frames
+//! what is no row, `db` is the database under them, `committer` the only writer, `tables` what is known of each table
+//! in memory, `scan` the ways to read.
+
+pub(crate) mod committer;
+pub(crate) mod db;
+pub(crate) mod decode;
+pub mod key;
+pub(crate) mod raw;
+pub(crate) mod record;
+pub(crate) mod scan;
+pub(crate) mod tables;
+pub(crate) mod value;
+
+use insula_proto::{Generation, TableId};
+
+pub(crate) use scan::frozen;
+
+/// Adds to `batch` the end of a table's rows in generations up to and including `up_to`.
+pub(crate) fn delete_generations(batch: &mut db::Batch, table: TableId, up_to: Generation) {
+    let (from, to) = key::generation_range(table, up_to);
+    batch.delete_range(db::Family::Hot, from, to);
+}
+
+/// Adds to `batch` the end of all of a table's rows.
+pub(crate) fn delete_table(batch: &mut db::Batch, table: TableId) {
+    let from = table.0.to_be_bytes().to_vec();
+    let to = key::after_prefix(&from);
+    batch.delete_range(db::Family::Hot, from, to);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,303 @@
+//! Reading the hot tier: the newest version of each key over a table's live generations.
+//!
+//! A key's versions lie in few generations (one, and those that a flush is working on), newest first in each. [`Merge`]
+//! walks them side by side; [`UserRows`] and [`Frozen`] make batches of what it finds, of one user or, for flushes
+//! alone, of all.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use arrow::array::RecordBatch;
+use insula_proto::{Generation, UserNo};
+
+use super::{
+    db::{Cursor, Family, Snapshot},
+    decode::RowDecoder,
+    key::{self, KeyRows},
+    value::Header,
+};
+use crate::{Error, ErrorKind, Result, TableDef};
+
+/// Where a stored key's user begins: before it lies the generation, in which alone two versions' keys may differ.
+const USER_AT: usize = 10;
+/// Older versions stepped over before a seek past all of them is worth its price.
+const STEPS: usize = 8;
+/// Bytes after which a batch is full, however few rows it has.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// The newest version of each (user, key), in their order.
+struct Merge {
+    cursors: Vec<Cursor>,
+    /// User and key of the row last yielded; empty before the first.
+    last: Vec<u8>,
+}
+
+impl Merge {
+    /// The cursors stand at their first keys.
+    fn new(cursors: Vec<Cursor>) -> Self {
+        Self { cursors, last: Vec::new() }
+    }
+
+    fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+        if !self.last.is_empty() {
+            for cursor in &mut self.cursors {
+                skip(cursor, &self.last)?;
+            }
+        }
+        let tails = self.cursors.iter().filter_map(|c| Some((c.key()?.get(USER_AT..).unwrap_or_default(), c)));
+        let next = tails.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, cursor)| cursor);
+        let Some((stored, value)) = next.and_then(Cursor::item) else { return Ok(None) };
+        let parts = key::split(stored)?;
+        self.last.clear();
+        self.last.extend_from_slice(&stored[USER_AT..stored.len() - key::SUFFIX]);
+        Ok(Some((parts, value)))
+    }
+}
+
+/// Moves past all versions of one user's key.
+fn skip(cursor: &mut Cursor, user_and_key: &[u8]) -> Result<()> {
+    let is_same = |cursor: &Cursor| {
+        let tail = |stored: &[u8]| {
+            stored.len() >= USER_AT + key::SUFFIX && &stored[USER_AT..stored.len() - key::SUFFIX] == user_and_key
+        };
+        cursor.key().is_some_and(tail)
+    };
+    for _ in 0..STEPS {
+        if !is_same(cursor) {
+            return Ok(());
+        }
+        cursor.next()?;
+    }
+    if is_same(cursor) {
+        let generation = cursor.key().map(|stored| stored[..USER_AT].to_vec()).unwrap_or_default();
+        cursor.seek(&[&generation, user_and_key, &[u8::MAX; key::SUFFIX]].concat())?;
+        if is_same(cursor) {
+            cursor.next()?;
+        }
+    }
+    Ok(())
+}
+
+/// The hot rows of one user of one table at one snapshot: what all readers of them start from.
+#[derive(Clone)]
+pub(crate) struct UserHot {
+    pub snapshot: Arc<Snapshot>,
+    pub table: Arc<TableDef>,
+    pub user: UserNo,
+    /// The live generations, the last one being the active one.
+    pub generations: RangeInclusive<u32>,
+}
+
+impl UserHot {
+    /// A cursor at the user's first key of one generation, bounded by the user's prefix on both sides.
+    fn cursor(&self, generation: u32, total_order: bool) -> Result<Cursor> {
+        let prefix = key::prefix(self.table.id, Generation(generation), self.user);
+        let mut cursor = self.snapshot.cursor(Family::Hot, prefix.to_vec(), key::after_prefix(&prefix), total_order)?;
+        cursor.seek(&prefix)?;
+        Ok(cursor)
+    }
+
+    fn merge(&self) -> Result<Merge> {
+        let cursors = self.generations.clone().map(|generation| self.cursor(generation, false));
+        Ok(Merge::new(cursors.collect::<Result<_>>()?))
+    }
+
+    /// The last line of defence behind the iterator bounds: a foreign row fails the query, it is never filtered out.
+    fn guard(&self, row: &key::Parts<'_>) -> Result<()> {
+        if row.user == self.user && row.table == self.table.id {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Internal, "a scan of the hot tier met a row that is not its user's"))
+    }
+
+    /// The smallest and the largest key.
+    pub fn bounds(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let mut bounds: Option<(Vec<u8>, Vec<u8>)> = None;
+        for generation in self.generations.clone() {
+            // Seeking backwards from the upper bound leaves the prefix, so prefix filters must not be asked.
+            let mut cursor = self.cursor(generation, true)?;
+            let Some(first) = cursor.key() else { continue };
+            let first = self.primary(first)?;
+            cursor.seek_back(&key::after_prefix(&key::prefix(self.table.id, Generation(generation), self.user)))?;
+            let last = cursor.key().map(|stored| self.primary(stored)).transpose()?.unwrap_or_else(|| first.clone());
+            bounds = Some(match bounds {
+                None => (first, last),
+                Some((low, high)) => (low.min(first), high.max(last)),
+            });
+        }
+        Ok(bounds)
+    }
+
+    fn primary(&self, stored: &[u8]) -> Result<Vec<u8>> {
+        let parts = key::split(stored)?;
+        self.guard(&parts)?;
+        Ok(parts.key.to_vec())
+    }
+
+    /// All keys, ascending, tombstones included.
+    pub fn keys(&self) -> Result<KeyRows> {
+        let mut keys = KeyRows::default();
+        let mut merge = self.merge()?;
+        while let Some((row, _)) = merge.next()? {
+            self.guard(&row)?;
+            keys.push(row.key);
+        }
+        Ok(keys)
+    }
+
+    /// Number of keys, and the bytes of their newest versions.
+    pub fn size(&self) -> Result<(u64, u64)> {
+        let (mut rows, mut bytes) = (0, 0);
+        let mut merge = self.merge()?;
+        while let Some((row, value)) = merge.next()? {
+            self.guard(&row)?;
+            rows += 1;
+            bytes += (key::PREFIX + row.key.len() + key::SUFFIX + value.len()) as u64;
+        }
+        Ok((rows, bytes))
+    }
+
+    pub fn rows(&self, projection: &[usize], batch_rows: usize, deleted: bool) -> Result<UserRows> {
+        let decoder = RowDecoder::new(&self.table, projection)?;
+        let batch_rows = batch_rows.max(1);
+        Ok(UserRows { hot: self.clone(), merge: Some(self.merge()?), decoder, batch_rows, deleted })
+    }
+
+    pub fn lookup(&self) -> Lookup {
+        let cursors = self.generations.clone().rev().map(|generation| (generation, None)).collect();
+        Lookup { hot: self.clone(), cursors }
+    }
+}
+
+/// One user's rows in batches.
+pub(crate) struct UserRows {
+    hot: UserHot,
+    /// `None`: at the end, or after an error.
+    merge: Option<Merge>,
+    decoder: RowDecoder,
+    batch_rows: usize,
+    deleted: bool,
+}
+
+impl UserRows {
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(mut merge) = self.merge.take() else { return Ok(None) };
+        while let Some((row, value)) = merge.next()? {
+            self.hot.guard(&row)?;
+            let header = Header::read(value)?;
+            if header.deleted && !self.deleted {
+                continue;
+            }
+            self.decoder.push_checked(row.user, row.key, row.seq, &header)?;
+            if self.decoder.len() >= self.batch_rows || self.decoder.memory() >= BATCH_BYTES {
+                self.merge = Some(merge);
+                return self.decoder.finish().map(Some);
+            }
+        }
+        if self.decoder.len() == 0 { Ok(None) } else { self.decoder.finish().map(Some) }
+    }
+}
+
+/// What the hot tier says of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Presence {
+    Absent,
+    Live,
+    /// Soft-deleted; whatever the cold tier holds under the key is replaced.
+    Deleted,
+}
+
+/// Point look-ups of ascending keys.
+pub(crate) struct Lookup {
+    hot: UserHot,
+    /// Newest generation first; opened when first needed.
+    cursors: Vec<(u32, Option<Cursor>)>,
+}
+
+impl Lookup {
+    /// `key` must be above those asked for before.
+    pub fn presence(&mut self, key: &[u8]) -> Result<Presence> {
+        for (generation, cursor) in &mut self.cursors {
+            let cursor = match cursor {
+                Some(cursor) => cursor,
+                None => cursor.insert(self.hot.cursor(*generation, false)?),
+            };
+            // A cursor at its end, or already past the key, needs no seek: loads in key order cost next to nothing.
+            let at = |cursor: &Cursor| cursor.key().map(|stored| primary(stored).cmp(key));
+            if at(cursor) == Some(std::cmp::Ordering::Less) {
+                let prefix = key::prefix(self.hot.table.id, Generation(*generation), self.hot.user);
+                cursor.seek(&[prefix.as_slice(), key].concat())?;
+            }
+            if at(cursor) == Some(std::cmp::Ordering::Equal)
+                && let Some((stored, value)) = cursor.item()
+            {
+                self.hot.guard(&key::split(stored)?)?;
+                return Ok(if Header::read(value)?.deleted { Presence::Deleted } else { Presence::Live });
+            }
+        }
+        Ok(Presence::Absent)
+    }
+}
+
+fn primary(stored: &[u8]) -> &[u8] {
+    stored.get(key::PREFIX..stored.len().saturating_sub(key::SUFFIX)).unwrap_or_default()
+}
+
+/// The rows that a flush moves: frozen generations of one table, all users, ascending by user and key.
+pub(crate) struct Frozen {
+    merge: Merge,
+    decoder: RowDecoder,
+}
+
+/// Some of them: all columns of [`TableDef::stored_schema`], with each row's user and key.
+pub(crate) struct FrozenBatch {
+    pub rows: RecordBatch,
+    users: Vec<UserNo>,
+    keys: KeyRows,
+}
+
+/// The only read that crosses users; flushes alone may call it.
+pub(crate) fn frozen(
+    snapshot: &Arc<Snapshot>,
+    table: &TableDef,
+    generations: RangeInclusive<Generation>,
+) -> Result<Frozen> {
+    let mut cursors = Vec::new();
+    for generation in generations.start().0..=generations.end().0 {
+        let (lower, upper) = key::one_generation(table.id, Generation(generation));
+        let mut cursor = snapshot.cursor(Family::Hot, lower.clone(), upper, true)?;
+        cursor.seek(&lower)?;
+        cursors.push(cursor);
+    }
+    let projection: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
+    Ok(Frozen { merge: Merge::new(cursors), decoder: RowDecoder::new(table, &projection)? })
+}
+
+impl Frozen {
+    /// Up to `max_rows` more; `None` at the end.
+    pub fn next_batch(&mut self, max_rows: usize) -> Result<Option<FrozenBatch>> {
+        let (mut users, mut keys) = (Vec::new(), KeyRows::default());
+        while users.len() < max_rows && self.decoder.memory() < BATCH_BYTES {
+            let Some((row, value)) = self.merge.next()? else { break };
+            self.decoder.push(row.user, row.key, row.seq, value)?;
+            users.push(row.user);
+            keys.push(row.key);
+        }
+        if users.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(FrozenBatch { rows: self.decoder.finish()?, users, keys }))
+    }
+}
+
+impl FrozenBatch {
+    pub fn users(&self) -> impl Iterator<Item = UserNo> {
+        self.users.iter().copied()
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

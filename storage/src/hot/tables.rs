@@ -1,0 +1,137 @@
+//! What is known of each table in memory: its definition, its active generation, and how much it has in the hot tier.
+//!
+//! Changed by the committer alone, after the batch that says the same is on disk. Also the keys of these records in
+//! the `meta` column family.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use insula_proto::{Generation, TableId};
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+
+use crate::{Error, ErrorKind, Result, TableDef};
+
+/// Keys of the `meta` column family. The first byte tells the kind; it is never reused.
+pub(crate) mod record_key {
+    use super::TableId;
+
+    /// Last sequence number, id and commit time.
+    pub const HIGH_WATER: &[u8] = b"h";
+    /// The next table's number.
+    pub const NEXT_TABLE: &[u8] = b"n";
+    pub const DEFINITIONS: &[u8] = b"t";
+    /// Opaque records of the layers above.
+    pub const OPAQUE: &[u8] = b"m";
+
+    pub fn definition(table: TableId) -> Vec<u8> {
+        [DEFINITIONS, &table.0.to_be_bytes()].concat()
+    }
+
+    /// The active generation.
+    pub fn generation(table: TableId) -> Vec<u8> {
+        [b"g".as_slice(), &table.0.to_be_bytes()].concat()
+    }
+}
+
+/// Row versions in the hot tier.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Load {
+    pub rows: u64,
+    /// Of keys and values, uncompressed.
+    pub bytes: u64,
+    /// Commit time of the oldest.
+    pub oldest_micros: Option<i64>,
+}
+
+impl Load {
+    pub fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.oldest_micros = match (self.oldest_micros, other.oldest_micros) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+struct Entry {
+    def: Arc<TableDef>,
+    active: Generation,
+    loads: BTreeMap<Generation, Load>,
+}
+
+impl Entry {
+    fn load(&self) -> Load {
+        self.loads.values().fold(Load::default(), |mut sum, load| {
+            sum.add(*load);
+            sum
+        })
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    entries: RwLock<BTreeMap<TableId, Entry>>,
+    /// Told when a table reaches `flush_rows` or `flush_bytes`, and when an empty one gets its first row.
+    pub pressure: Notify,
+}
+
+impl Tables {
+    pub fn def(&self, table: TableId) -> Option<Arc<TableDef>> {
+        self.entries.read().get(&table).map(|entry| Arc::clone(&entry.def))
+    }
+
+    /// As [`Self::def`], for callers that need it to be there.
+    pub fn get(&self, table: TableId) -> Result<Arc<TableDef>> {
+        self.def(table).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such table; it may have been dropped"))
+    }
+
+    pub fn all(&self) -> Vec<Arc<TableDef>> {
+        self.entries.read().values().map(|entry| Arc::clone(&entry.def)).collect()
+    }
+
+    /// What the table has in the hot tier, frozen generations included.
+    pub fn load(&self, table: TableId) -> Load {
+        self.entries.read().get(&table).map(Entry::load).unwrap_or_default()
+    }
+
+    pub(super) fn actives(&self) -> BTreeMap<TableId, Generation> {
+        self.entries.read().iter().map(|(table, entry)| (*table, entry.active)).collect()
+    }
+
+    pub fn insert(&self, def: Arc<TableDef>, active: Generation, loads: BTreeMap<Generation, Load>) {
+        self.entries.write().insert(def.id, Entry { def, active, loads });
+    }
+
+    pub(super) fn remove(&self, table: TableId) {
+        self.entries.write().remove(&table);
+    }
+
+    pub(super) fn froze(&self, table: TableId, active: Generation) {
+        if let Some(entry) = self.entries.write().get_mut(&table) {
+            entry.active = active;
+        }
+    }
+
+    pub(super) fn flushed(&self, table: TableId, up_to: Generation) {
+        if let Some(entry) = self.entries.write().get_mut(&table) {
+            entry.loads.retain(|generation, _| *generation > up_to);
+        }
+    }
+
+    pub(super) fn wrote(&self, table: TableId, generation: Generation, more: Load) {
+        let mut entries = self.entries.write();
+        let Some(entry) = entries.get_mut(&table) else { return };
+        let before = entry.load();
+        entry.loads.entry(generation).or_default().add(more);
+        let after = entry.load();
+        let options = &entry.def.options;
+        let reached = |before: u64, after: u64, limit: u64| before < limit && after >= limit;
+        if before.rows == 0
+            || reached(before.rows, after.rows, options.flush_rows)
+            || reached(before.bytes, after.bytes, options.flush_bytes)
+        {
+            self.pressure.notify_one();
+        }
+    }
+}

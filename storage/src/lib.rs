@@ -1,0 +1,25 @@
+//! Insula's two storage tiers: hot rows in RocksDB, cold rows in Parquet, one snapshot over both.
+//!
+//! Storage knows Arrow batches, keys and users **as numbers**. It knows nothing of SQL, sessions or gRPC, and no
+//! function of its read side takes "all users": a [`TableSlice`] is one user's rows of one table, always.
+
+mod clock;
+mod cold;
+mod error;
+mod flush;
+mod hot;
+mod meta;
+mod read;
+mod store;
+pub mod table;
+mod write;
+
+pub use cold::parquet_type::{file_schema, restore};
+pub use error::{Error, ErrorKind, Result};
+pub use flush::FlushReport;
+pub use hot::key::{KeyCodec, KeyRows};
+pub use meta::{Meta, MetaBatch};
+pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
+pub use store::{DiskUsage, Store, StoreConfig};
+pub use table::{ColumnDef, Durability, NewColumn, NewTable, TableDef, TableKind, TableOptions};
+pub use write::{Commit, WriteLock, WriteSet};

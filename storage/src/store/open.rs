@@ -1,0 +1,118 @@
+//! Opening a store: the directory and its lock, the database, what lies in it, and the tasks that keep it going.
+
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+
+use insula_proto::{Generation, TableId};
+
+use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig};
+use crate::{
+    Error, ErrorKind, Meta, Result, TableDef,
+    cold::{ColdTier, create_dir_synced},
+    flush::{Flusher, Turns, recover, scheduler::Scheduler},
+    hot::{
+        committer::{Committer, HighWater, Parts},
+        db::{Db, Family},
+        key, record,
+        tables::{Load, Tables, record_key},
+        value,
+    },
+};
+
+pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Store>> {
+    let data_dir = config.data_dir.clone();
+    let work = move || {
+        let db = open_database(&data_dir)?;
+        let tables = load_tables(&db)?;
+        Ok::<_, Error>((db, tables))
+    };
+    let (db, tables) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "opening the hot tier died").with_source(e))??;
+    let tables = Arc::new(tables);
+    let ids = Arc::new(Ids::new(Arc::clone(&clock), HighWater::load(&db)?.id));
+    let cold = Arc::new(ColdTier::open(config.store_url.as_deref(), &config.data_dir)?);
+    let hot_dir = config.data_dir.join("hot");
+    let committer = Committer::start(Parts {
+        db: Arc::clone(&db),
+        tables: Arc::clone(&tables),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        free_bytes: Box::new(move || free_bytes(&hot_dir)),
+        min_free_bytes: config.min_free_bytes,
+        write: Box::new(Db::write),
+    })?;
+    recover::recover(&db, &cold, &committer).await?;
+    let flusher = Arc::new(Flusher {
+        db: Arc::clone(&db),
+        cold: Arc::clone(&cold),
+        committer: committer.clone(),
+        tables: Arc::clone(&tables),
+        clock: Arc::clone(&clock),
+        file_bytes: config.file_bytes,
+        turns: Turns::default(),
+    });
+    Ok(Arc::new(Store {
+        scheduler: Scheduler::start(Arc::clone(&flusher)),
+        meta: Meta::new(Arc::clone(&db), committer.clone()),
+        locks: Locks::default(),
+        definitions: tokio::sync::Mutex::default(),
+        db,
+        tables,
+        committer,
+        cold,
+        flusher,
+        ids,
+        clock,
+    }))
+}
+
+fn open_database(data_dir: &Path) -> Result<Arc<Db>> {
+    let hot = data_dir.join("hot");
+    // RocksDB syncs what is in its directory but not the directory's own entry; without that the whole of it can
+    // vanish with the power.
+    let created = create_dir_synced(&hot).and_then(|()| File::open(data_dir)?.sync_all());
+    created
+        .map_err(|e| Error::new(ErrorKind::Unavailable, format!("cannot create {}", hot.display())).with_source(e))?;
+    let lock = LockFile::take(data_dir)?;
+    Db::open(&hot, lock)
+}
+
+/// Definitions and generations as they were left, and what each table has in the hot tier: counted, since a counter on
+/// disk would have to be written with every row.
+fn load_tables(db: &Arc<Db>) -> Result<Tables> {
+    let mut loads = count_rows(db)?;
+    let tables = Tables::default();
+    for (_, sealed) in db.scan(Family::Meta, record_key::DEFINITIONS)? {
+        let def = Arc::new(TableDef::from_record(&sealed)?);
+        let generation = db.get(Family::Meta, &record_key::generation(def.id))?.ok_or_else(|| {
+            Error::new(ErrorKind::DataLoss, format!("table \"{}\" has no generation", def.full_name()))
+        })?;
+        let active = record::generation(&generation)?;
+        let loads = loads.remove(&def.id).unwrap_or_default();
+        tables.insert(def, active, loads);
+    }
+    Ok(tables)
+}
+
+fn count_rows(db: &Arc<Db>) -> Result<BTreeMap<TableId, BTreeMap<Generation, Load>>> {
+    let mut loads: BTreeMap<TableId, BTreeMap<Generation, Load>> = BTreeMap::new();
+    let mut cursor = db.snapshot().cursor(Family::Hot, Vec::new(), key::after_prefix(&[]), true)?;
+    cursor.seek(&[])?;
+    while let Some((stored, value)) = cursor.item() {
+        let row = key::split(stored)?;
+        let bytes = (stored.len() + value.len()) as u64;
+        let oldest_micros = value::updated(value);
+        let load = loads.entry(row.table).or_default().entry(row.generation).or_default();
+        load.add(Load { rows: 1, bytes, oldest_micros });
+        cursor.next()?;
+    }
+    Ok(loads)
+}
+
+fn free_bytes(path: &Path) -> Result<u64> {
+    let disk = rustix::fs::statvfs(path).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, format!("cannot ask for the free space of {}", path.display()))
+            .with_source(e)
+    })?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -1,0 +1,120 @@
+//! Table definitions as they lie in the `meta` column family.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arrow::{
+    datatypes::{Field, Schema},
+    ipc::{
+        convert::{IpcSchemaEncoder, fb_to_schema},
+        root_as_schema,
+    },
+};
+use insula_proto::{ColumnId, TableId, storage as proto};
+use prost::Message;
+
+use super::{ColumnDef, Durability, TableDef, TableKind, TableOptions};
+use crate::{Error, ErrorKind, Result, hot::record};
+
+const OFF: &str = "off";
+
+impl TableDef {
+    pub(crate) fn to_record(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            TableKind::User => proto::TableKind::User,
+            TableKind::Shared => proto::TableKind::Shared,
+            TableKind::Stream => proto::TableKind::Stream,
+        };
+        let column = |column: &ColumnDef| {
+            let schema = Schema::new(vec![Arc::clone(&column.field)]);
+            let field = IpcSchemaEncoder::new().schema_to_fb(&schema).finished_data().to_vec();
+            proto::Column { id: column.id.0, field, default: column.default.clone() }
+        };
+        let table = proto::Table {
+            id: self.id.0,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            kind: kind.into(),
+            columns: self.columns.iter().map(column).collect(),
+            key: self.key.iter().filter_map(|i| self.columns.get(*i)).map(|c| c.id.0).collect(),
+            options: self.options.to_map(),
+            schema_version: self.schema_version,
+            next_column_id: self.next_column_id,
+            created_micros: self.created_micros,
+        };
+        record::seal(&table.encode_to_vec())
+    }
+
+    pub(crate) fn from_record(sealed: &[u8]) -> Result<Self> {
+        let table = proto::Table::decode(record::open(sealed, "a table definition")?)
+            .map_err(|e| damaged("cannot be decoded").with_source(e))?;
+        let kind = match table.kind() {
+            proto::TableKind::User => TableKind::User,
+            proto::TableKind::Shared => TableKind::Shared,
+            proto::TableKind::Stream => TableKind::Stream,
+        };
+        let columns: Vec<ColumnDef> = table.columns.into_iter().map(column).collect::<Result<_>>()?;
+        let position = |id: u32| {
+            columns.iter().position(|c| c.id.0 == id).ok_or_else(|| damaged("has a key column that is not there"))
+        };
+        Ok(Self {
+            id: TableId(table.id),
+            key: table.key.into_iter().map(position).collect::<Result<_>>()?,
+            namespace: table.namespace,
+            name: table.name,
+            kind,
+            columns,
+            options: TableOptions::from_map(&table.options)?,
+            schema_version: table.schema_version,
+            next_column_id: table.next_column_id,
+            created_micros: table.created_micros,
+        })
+    }
+}
+
+fn column(column: proto::Column) -> Result<ColumnDef> {
+    let schema = root_as_schema(&column.field).map_err(|e| damaged(&format!("has a broken column: {e}")))?;
+    let schema = fb_to_schema(schema);
+    let field: Arc<Field> = schema.fields().first().cloned().ok_or_else(|| damaged("has an empty column"))?;
+    Ok(ColumnDef { id: ColumnId(column.id), field, default: column.default })
+}
+
+impl TableOptions {
+    fn to_map(&self) -> HashMap<String, String> {
+        let micros = |time: Option<Duration>| time.map_or(OFF.to_owned(), |time| time.as_micros().to_string());
+        let durability = match self.durability {
+            Durability::Sync => "sync",
+            Durability::Periodic => "periodic",
+        };
+        HashMap::from([
+            ("flush_rows".into(), self.flush_rows.to_string()),
+            ("flush_bytes".into(), self.flush_bytes.to_string()),
+            ("flush_interval_micros".into(), micros(self.flush_interval)),
+            ("durability".into(), durability.into()),
+            ("deleted_retention_micros".into(), micros(self.deleted_retention)),
+        ])
+    }
+
+    /// What is missing has its default: an older version wrote the record.
+    fn from_map(map: &HashMap<String, String>) -> Result<Self> {
+        let mut options = Self::default();
+        for (name, value) in map {
+            let wrong = || damaged(&format!("has an option {name} = {value} that this version does not know"));
+            let number = || value.parse().map_err(|_| wrong());
+            let time = || if value == OFF { Ok(None) } else { Ok(Some(Duration::from_micros(number()?))) };
+            match name.as_str() {
+                "flush_rows" => options.flush_rows = number()?,
+                "flush_bytes" => options.flush_bytes = number()?,
+                "flush_interval_micros" => options.flush_interval = time()?,
+                "deleted_retention_micros" => options.deleted_retention = time()?,
+                "durability" if value == "sync" => options.durability = Durability::Sync,
+                "durability" if value == "periodic" => options.durability = Durability::Periodic,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn damaged(how: &str) -> Error {
+    Error::new(ErrorKind::DataLoss, format!("a table definition {how}"))
+}

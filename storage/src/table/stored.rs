@@ -1,0 +1,39 @@
+//! Which Arrow types storage keeps unchanged, and what it makes of the others.
+//!
+//! Dictionaries, run-end encodings and views are ways to lay out values, not types of them: they are stored as their
+//! values' type, and that is what reads return. Unions and list views are refused.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+
+use crate::{Error, ErrorKind, Result};
+
+/// `field` with the type that storage keeps for it.
+pub fn stored_field(field: &Field) -> Result<Field> {
+    let data_type = stored_type(field.data_type()).map_err(|e| {
+        Error::new(ErrorKind::Invalid, format!("column \"{}\" cannot be stored: {}", field.name(), e.message()))
+    })?;
+    // A new field, since a dictionary's flags must not outlive it.
+    Ok(Field::new(field.name(), data_type, field.is_nullable()).with_metadata(field.metadata().clone()))
+}
+
+/// The type that storage keeps for `data_type`; the same for most.
+pub fn stored_type(data_type: &DataType) -> Result<DataType> {
+    let child = |field: &FieldRef| stored_field(field).map(Arc::new);
+    Ok(match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, values) => stored_type(values)?,
+        DataType::RunEndEncoded(_, values) => stored_type(values.data_type())?,
+        DataType::List(field) => DataType::List(child(field)?),
+        DataType::LargeList(field) => DataType::LargeList(child(field)?),
+        DataType::FixedSizeList(field, n) => DataType::FixedSizeList(child(field)?, *n),
+        DataType::Map(entries, sorted) => DataType::Map(child(entries)?, *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(child).collect::<Result<_>>()?),
+        DataType::Union(..) | DataType::ListView(_) | DataType::LargeListView(_) => {
+            return Err(Error::new(ErrorKind::Invalid, format!("type {data_type} is not supported")));
+        }
+        same => same.clone(),
+    })
+}
