@@ -1,0 +1,217 @@
+//! A statement's session context: made fresh for every statement of every user from one template, with a catalog list
+//! of its own, so that no registry is ever shared by two users.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::{
+    catalog::TableFunctionArgs,
+    common::{TableReference, config::ConfigOptions, plan_datafusion_err},
+    datasource::{cte_worktable::CteWorkTable, provider_as_source},
+    error::Result as PlanResult,
+    execution::{SessionState, SessionStateBuilder, TaskContext, runtime_env::RuntimeEnv},
+    logical_expr::{
+        AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+        planner::{ContextProvider, ExprPlanner},
+    },
+    prelude::SessionConfig,
+    sql::{
+        planner::{ParserOptions, SqlToRel},
+        sqlparser::ast::{Query, Statement as Ast},
+    },
+};
+
+use crate::{
+    Engine, Identity, Result,
+    functions::{Constant, Functions, WHERE, WHO},
+    session::Settings,
+    sql::SystemColumns,
+    table::{CatalogList, Tables},
+};
+
+/// What every statement's context is cloned from: configuration, rules, the shared runtime; no functions, no tables.
+pub(crate) struct Template {
+    state: SessionState,
+    functions: Arc<Functions>,
+}
+
+impl Template {
+    pub fn new(runtime: Arc<RuntimeEnv>, functions: Arc<Functions>) -> Self {
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        let options = config.options_mut();
+        // Clients of Flight SQL know Utf8 better than views (older Java, JavaScript and C# do not know views at all).
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.collect_spans = true;
+        options.execution.parquet.schema_force_view_types = false;
+        options.optimizer.expand_views_at_output = true;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
+            .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
+            .build();
+        Self { state, functions }
+    }
+
+    /// A context for one statement of `user`.
+    pub fn context(&self, user: &Identity, settings: &Settings, tables: Arc<Tables>) -> Context {
+        let mut state = self.state.clone();
+        state.register_catalog_list(Arc::new(CatalogList(Arc::clone(&tables))));
+        if settings.time_zone != Settings::DEFAULT_TIME_ZONE {
+            state.config_mut().options_mut().execution.time_zone = Some(settings.time_zone.clone());
+        }
+        state.mark_start_execution();
+        Context {
+            state,
+            functions: Arc::clone(&self.functions),
+            user: Arc::clone(&user.name),
+            schema: settings.schema.clone(),
+            tables,
+        }
+    }
+}
+
+/// One statement's session: its planner and its tables.
+pub(crate) struct Context {
+    state: SessionState,
+    functions: Arc<Functions>,
+    user: Arc<str>,
+    schema: String,
+    pub tables: Arc<Tables>,
+}
+
+impl Context {
+    /// The logical plan of one SQL statement; nothing is read or changed.
+    pub fn plan(&self, statement: Ast) -> Result<LogicalPlan> {
+        Ok(self.planner().sql_statement_to_plan(statement)?)
+    }
+
+    pub fn plan_query(&self, query: Query) -> Result<LogicalPlan> {
+        self.plan(Ast::Query(Box::new(query)))
+    }
+
+    /// Plans an expression that names no column, such as a default.
+    pub fn plan_constant(&self, sql: &str) -> Result<Expr> {
+        use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
+        let ast = Parser::new(&GenericDialect {})
+            .try_with_sql(sql)
+            .and_then(|mut parser| parser.parse_expr())
+            .map_err(|e| crate::Error::invalid(format!("\"{sql}\" is no expression: {e}")))?;
+        let empty = datafusion::common::DFSchema::empty();
+        Ok(self.planner().sql_to_expr(ast, &empty, &mut datafusion::sql::planner::PlannerContext::new())?)
+    }
+
+    pub fn planner(&self) -> SqlToRel<'_, Self> {
+        let options = &self.state.config().options().sql_parser;
+        SqlToRel::new_with_options(
+            self,
+            ParserOptions {
+                parse_float_as_decimal: options.parse_float_as_decimal,
+                enable_ident_normalization: options.enable_ident_normalization,
+                enable_options_value_normalization: options.enable_options_value_normalization,
+                support_varchar_with_length: options.support_varchar_with_length,
+                map_string_types_to_utf8view: options.map_string_types_to_utf8view,
+                collect_spans: options.collect_spans,
+                default_null_ordering: options.default_null_ordering.as_str().into(),
+            },
+        )
+    }
+
+    pub fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// What operators run with.
+    pub fn task(&self) -> Arc<TaskContext> {
+        let none = HashMap::new;
+        Arc::new(TaskContext::new(
+            None,
+            self.state.session_id().to_owned(),
+            self.state.config().clone(),
+            none(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::clone(self.state.runtime_env()),
+        ))
+    }
+}
+
+impl ContextProvider for Context {
+    fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(self.tables.provider(&name)?))
+    }
+
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> PlanResult<Arc<dyn TableSource>> {
+        let function = self
+            .functions
+            .table
+            .get(name)
+            .ok_or_else(|| plan_datafusion_err!("table function '{name}' does not exist"))?;
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, &self.state))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> PlanResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.functions.planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(name) = WHO.iter().find(|who| **who == name) {
+            return Some(Constant::function(name, &self.user));
+        }
+        if let Some(name) = WHERE.iter().find(|place| **place == name) {
+            let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.schema };
+            return Some(Constant::function(name, value));
+        }
+        self.functions.scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.functions.higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.functions.aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.functions.window.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.functions.scalar.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.functions.higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.functions.aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.functions.window.keys().cloned().collect()
+    }
+}
+
+/// Which system columns the tables of a statement list, and whether they hold soft-deleted rows.
+pub(crate) fn visible_columns(named: SystemColumns, settings: &Settings) -> SystemColumns {
+    if settings.show_system_columns { SystemColumns::ALL } else { named }
+}

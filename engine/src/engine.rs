@@ -1,0 +1,239 @@
+//! The engine's face to the server: opened once, shared by all requests.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
+use datafusion::execution::{
+    memory_pool::GreedyMemoryPool,
+    object_store::ObjectStoreUrl,
+    runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+};
+use futures::stream::BoxStream;
+use insula_proto::UserNo;
+use insula_storage::Store;
+
+use crate::{
+    Identity, Result, Session, catalog::Catalog, context::Template, functions::Functions, statement::Request,
+    table::OBJECT_STORE_URL, users::Users,
+};
+
+pub struct EngineConfig {
+    pub store: insula_storage::StoreConfig,
+    /// Bytes of all statements together.
+    pub memory_limit: usize,
+    /// Password of `admin` at first start; `None`: a random one, written to `DATA_DIR/admin-password` (0600).
+    pub admin_password: Option<String>,
+}
+
+pub type RowStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// What a statement will give, known before it runs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Of the rows; without fields for a statement that returns none.
+    pub schema: SchemaRef,
+    /// One nullable field per parameter, `$1` first.
+    pub parameters: SchemaRef,
+    /// It changes rows or definitions (and so must run exactly once), and returns a count, not rows.
+    pub is_update: bool,
+    /// It must run exactly once, though it may return rows (FLUSH). True whenever `is_update` is.
+    pub has_effect: bool,
+}
+
+pub enum Outcome {
+    /// `schema` equals the description's, nullability included, and every batch has it.
+    Rows { schema: SchemaRef, rows: RowStream },
+    /// Rows changed; 0 for definitions.
+    Count(u64),
+}
+
+/// A table as the session's user sees it.
+#[derive(Clone, Debug)]
+pub struct TableInfo {
+    pub namespace: String,
+    pub name: String,
+    /// `TABLE` or `SYSTEM TABLE`.
+    pub table_type: &'static str,
+    pub schema: SchemaRef,
+    /// Column names of the primary key, in key order.
+    pub key: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IngestMode {
+    /// Fails where the table is.
+    Create,
+    /// Fails where the table is not.
+    Append,
+    /// Drops the table first.
+    Replace,
+    CreateAppend,
+}
+
+#[derive(Clone, Debug)]
+pub struct IngestTarget {
+    /// `None`: the session's current one.
+    pub namespace: Option<String>,
+    pub table: String,
+    pub mode: IngestMode,
+}
+
+/// Names of the SQL functions, by kind, for GetSqlInfo.
+#[derive(Clone, Default, Debug)]
+pub struct FunctionNames {
+    pub numeric: Vec<String>,
+    pub string: Vec<String>,
+    pub datetime: Vec<String>,
+    pub system: Vec<String>,
+}
+
+pub struct Engine {
+    store: Arc<Store>,
+    catalog: Catalog,
+    users: Users,
+    functions: Arc<Functions>,
+    template: Template,
+}
+
+impl Engine {
+    pub const CATALOG: &'static str = "insula";
+
+    pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
+        let data_dir = config.store.data_dir.clone();
+        let store = Store::open(config.store).await?;
+        let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;
+        let catalog = Catalog::open(Arc::clone(&store)).await?;
+        let functions = Arc::new(Functions::new(&store));
+        let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
+        let template = Template::new(runtime, Arc::clone(&functions));
+        Ok(Arc::new(Self { store, catalog, users, functions, template }))
+    }
+
+    /// Checks a password. Wrong password and unknown user are the same `Unauthenticated`, in the same time.
+    pub async fn login(&self, user: &str, password: &str) -> Result<Identity> {
+        self.users.login(user, password).await
+    }
+
+    /// A user that the server's configuration vouches for (`--dev`, trusted header); registered at first sight.
+    pub async fn vouched(&self, user: &str) -> Result<Identity> {
+        self.users.vouched(user).await
+    }
+
+    /// A registered user by name.
+    pub fn find_user(&self, user: &str) -> Option<Identity> {
+        self.users.find(user)
+    }
+
+    /// The user of a number, as of now: role changes show, dropped users are `Unauthenticated`. Cheap; no I/O.
+    pub fn identity(&self, user: UserNo) -> Result<Identity> {
+        self.users.identity(user)
+    }
+
+    /// Plans; changes nothing. `bound`: types of the parameters that are bound already, where they are; they decide
+    /// the types of parameters about which the statement itself says nothing.
+    pub async fn describe(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        sql: &str,
+        bound: Option<&Schema>,
+    ) -> Result<Description> {
+        Request { engine: self, user, session }.describe(sql, bound).await
+    }
+
+    /// Runs one statement. `params`: batches whose columns are `$1, $2, …`; each row is one execution; a query's results
+    /// are concatenated, an update's counts added up.
+    pub async fn execute(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        sql: &str,
+        params: Vec<RecordBatch>,
+    ) -> Result<Outcome> {
+        Request { engine: self, user, session }.execute(sql, params).await
+    }
+
+    /// Stores a stream of rows, all or nothing; an error item from the stream (client gone) stores nothing. Returns the
+    /// rows stored.
+    pub async fn ingest(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        target: IngestTarget,
+        schema: SchemaRef,
+        rows: RowStream,
+    ) -> Result<u64> {
+        crate::ingest::run(&Request { engine: self, user, session }, target, schema, rows).await
+    }
+
+    /// Namespaces, in order of name.
+    pub fn namespaces(&self, _user: &Identity) -> Vec<String> {
+        self.catalog.snapshot().namespaces().map(String::from).collect()
+    }
+
+    /// Tables that the user may see, in order of namespace and name.
+    pub fn tables(&self, _user: &Identity) -> Vec<TableInfo> {
+        let snapshot = self.catalog.snapshot();
+        let info = |table: &Arc<insula_storage::TableDef>| TableInfo {
+            namespace: table.namespace.clone(),
+            name: table.name.clone(),
+            table_type: "TABLE",
+            schema: table.schema(),
+            key: table.key.iter().map(|i| table.columns[*i].field.name().clone()).collect(),
+        };
+        snapshot.tables().map(info).collect()
+    }
+
+    pub fn functions(&self) -> FunctionNames {
+        self.functions.names()
+    }
+
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.store.close().await?)
+    }
+
+    /// Makes the context of a statement that names these tables, and nothing more: what the benchmark measures.
+    #[doc(hidden)]
+    pub fn open_context(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        tables: &[&str],
+    ) -> Result<Box<dyn std::any::Any + Send>> {
+        let context = Request { engine: self, user, session }.context(Default::default())?;
+        for table in tables {
+            context.tables.provider(&datafusion::common::TableReference::bare(*table))?;
+        }
+        Ok(Box::new(context))
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+}
+
+/// What all sessions share: the memory pool, the disk manager for spills, the caches, the cold tier's object store.
+fn runtime(store: &Arc<Store>, memory_limit: usize, spill_dir: std::path::PathBuf) -> Result<Arc<RuntimeEnv>> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_limit)))
+        .with_temp_file_path(spill_dir)
+        .build_arc()?;
+    let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
+    runtime.register_object_store(url.as_ref(), store.objects());
+    Ok(runtime)
+}

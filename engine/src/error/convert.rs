@@ -1,0 +1,155 @@
+//! Where the errors of the crates below become the engine's. DataFusion wraps errors in several layers; what decides
+//! is the innermost one, and an error of ours that travelled through DataFusion comes out as it went in.
+
+use arrow::error::ArrowError;
+use datafusion::{common::SchemaError, error::DataFusionError};
+use insula_storage as storage;
+
+use super::{Error, ErrorKind};
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        let kind = match error.kind() {
+            storage::ErrorKind::Invalid => ErrorKind::InvalidArgument,
+            storage::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+            storage::ErrorKind::NotFound => ErrorKind::NotFound,
+            storage::ErrorKind::FailedPrecondition => ErrorKind::FailedPrecondition,
+            storage::ErrorKind::ResourceExhausted => ErrorKind::ResourceExhausted,
+            storage::ErrorKind::Unavailable => ErrorKind::Unavailable,
+            storage::ErrorKind::DataLoss => ErrorKind::DataLoss,
+            storage::ErrorKind::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.message())
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::ExternalError(inner) => from_boxed(inner.as_ref()),
+            ArrowError::MemoryError(message) => Self::new(ErrorKind::ResourceExhausted, message),
+            ArrowError::CastError(message)
+            | ArrowError::ParseError(message)
+            | ArrowError::ComputeError(message)
+            | ArrowError::InvalidArgumentError(message)
+            | ArrowError::SchemaError(message)
+            | ArrowError::ArithmeticOverflow(message)
+            | ArrowError::NotYetImplemented(message) => Self::invalid(message),
+            ArrowError::DivideByZero => Self::invalid("division by zero"),
+            ArrowError::ParquetError(message) => Self::new(ErrorKind::DataLoss, message),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        from_datafusion(&error)
+    }
+}
+
+fn from_datafusion(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => from_datafusion(inner),
+        DataFusionError::Shared(inner) => from_datafusion(inner),
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(|| Error::internal("empty error collection"), from_datafusion)
+        }
+        DataFusionError::External(inner) => from_boxed(inner.as_ref()),
+        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        DataFusionError::SQL(inner, _) => Error::invalid(inner.to_string()),
+        DataFusionError::SchemaError(inner, _) => Error::invalid(schema_message(inner)),
+        DataFusionError::Plan(message) => Error::invalid(first_line(message)),
+        DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", first_line(message))),
+        DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
+            Error::invalid(first_line(message))
+        }
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(ErrorKind::ResourceExhausted, first_line(message))
+        }
+        DataFusionError::ObjectStore(inner) => from_object_store(inner),
+        DataFusionError::ParquetError(inner) => from_parquet(inner),
+        DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
+            Error::new(ErrorKind::ResourceExhausted, "the disk for temporary files is full")
+        }
+        other => Error::internal(other.strip_backtrace()),
+    }
+}
+
+fn from_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => from_boxed(inner.as_ref()),
+        ArrowError::DivideByZero => Error::invalid("division by zero"),
+        ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::ComputeError(message)
+        | ArrowError::InvalidArgumentError(message)
+        | ArrowError::ArithmeticOverflow(message) => Error::invalid(message.clone()),
+        other => Error::internal(other.to_string()),
+    }
+}
+
+fn from_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return error.clone();
+    }
+    if let Some(error) = error.downcast_ref::<storage::Error>() {
+        return Error::new(Error::from_kind(error.kind()), error.message());
+    }
+    if let Some(error) = error.downcast_ref::<DataFusionError>() {
+        return from_datafusion(error);
+    }
+    if let Some(error) = error.downcast_ref::<ArrowError>() {
+        return from_arrow(error);
+    }
+    if let Some(error) = error.downcast_ref::<object_store::Error>() {
+        return from_object_store(error);
+    }
+    Error::internal(error.to_string())
+}
+
+fn from_object_store(error: &object_store::Error) -> Error {
+    match error {
+        // A manifest names the file, so a file that is not there is lost data, not a wrong question.
+        object_store::Error::NotFound { .. } => Error::new(ErrorKind::DataLoss, "a file of the cold tier is missing"),
+        _ => Error::new(ErrorKind::Unavailable, "the object store cannot be reached"),
+    }
+}
+
+fn from_parquet(error: &parquet::errors::ParquetError) -> Error {
+    match error {
+        parquet::errors::ParquetError::External(inner) => from_boxed(inner.as_ref()),
+        _ => Error::new(ErrorKind::DataLoss, "a file of the cold tier cannot be decoded"),
+    }
+}
+
+fn schema_message(error: &SchemaError) -> String {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let mut message = format!("column \"{}\" does not exist", field.flat_name());
+            let names = valid_fields.iter().map(|f| f.name.as_str());
+            if let Some(nearest) = crate::catalog::nearest(&field.name, names) {
+                message.push_str(&format!("; did you mean \"{nearest}\"?"));
+            }
+            message
+        }
+        other => other.to_string(),
+    }
+}
+
+/// DataFusion appends backtraces and hints after a line break; the first line says what is wrong.
+fn first_line(message: &str) -> &str {
+    message.split("\n\nbacktrace:").next().unwrap_or(message)
+}
+
+impl Error {
+    fn from_kind(kind: storage::ErrorKind) -> ErrorKind {
+        Self::from(storage::Error::new(kind, "")).kind
+    }
+}

@@ -1,0 +1,45 @@
+//! Who a request is from.
+
+use std::sync::Arc;
+
+use insula_proto::UserNo;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Own rows of all user tables, shared tables as granted.
+    User,
+    /// May also run as another user.
+    Service,
+    /// DDL, users, grants; no implicit sight of other users' rows.
+    Admin,
+}
+
+impl Role {
+    pub fn parse(name: &str) -> Result<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "user" => Ok(Self::User),
+            "service" => Ok(Self::Service),
+            "admin" => Ok(Self::Admin),
+            _ => Err(Error::invalid(format!("unknown role \"{name}\"; there are user, service, admin"))),
+        }
+    }
+}
+
+/// A user whom something has vouched for: a password, a session token, a trusted proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub name: Arc<str>,
+    pub no: UserNo,
+    pub role: Role,
+}
+
+impl Identity {
+    /// Refuses everyone but admins; `what` completes "… needs the role admin".
+    pub(crate) fn require_admin(&self, what: &str) -> Result<()> {
+        if self.role == Role::Admin { Ok(()) } else { Err(Error::denied(format!("{what} needs the role admin"))) }
+    }
+}

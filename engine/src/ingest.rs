@@ -1,0 +1,184 @@
+//! Bulk ingest: a stream of batches into one table of the caller, all or nothing.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, new_null_array},
+    datatypes::{DataType, Schema, SchemaRef},
+};
+use datafusion::{execution::memory_pool::MemoryConsumer, logical_expr::LogicalPlan};
+use futures::StreamExt;
+use insula_storage::{TableDef, WriteSet, table::stored_type};
+
+use crate::{
+    Error, ErrorKind, IngestMode, IngestTarget, Result, RowStream,
+    context::Context,
+    sql::{SystemColumns, is_system_column},
+    statement::{Request, define::of_ingest},
+    write::{check_may_write, rows},
+};
+
+pub(crate) async fn run(
+    request: &Request<'_>,
+    target: IngestTarget,
+    schema: SchemaRef,
+    mut batches: RowStream,
+) -> Result<u64> {
+    let (table, created) = prepare(request, &target, &schema).await?;
+    let stored = fill(request, &table, &schema, &mut batches).await;
+    if stored.is_err() && created {
+        // A refused ingest leaves nothing behind, its table included.
+        request.engine.catalog().drop_table(&table.namespace, &table.name, true).await?;
+    }
+    stored
+}
+
+/// The table to fill, and whether this ingest created it.
+async fn prepare(request: &Request<'_>, target: &IngestTarget, schema: &Schema) -> Result<(Arc<TableDef>, bool)> {
+    let namespace = match &target.namespace {
+        Some(namespace) => namespace.clone(),
+        None => request.session.settings_of(request.user)?.schema,
+    };
+    let catalog = request.engine.catalog();
+    let existing = catalog.snapshot().get(&namespace, &target.table).cloned();
+    match (target.mode, existing) {
+        (IngestMode::Append, None) => {
+            let error = catalog.snapshot().table(&namespace, &target.table).err();
+            Err(error.unwrap_or_else(|| Error::internal("a table came and went")))
+        }
+        (IngestMode::Append | IngestMode::CreateAppend, Some(table)) => Ok((table, false)),
+        (IngestMode::Create, Some(table)) => {
+            Err(Error::exists(format!("table \"{}.{}\" exists already", table.namespace, table.name)))
+        }
+        (mode, existing) => {
+            request.user.require_admin("creating a table by ingest")?;
+            let new = of_ingest(namespace.clone(), target.table.clone(), schema)?;
+            if let (IngestMode::Replace, Some(_)) = (mode, existing) {
+                catalog.drop_table(&namespace, &target.table, true).await?;
+            }
+            let table = catalog.create_table(new, false).await?;
+            table.map(|table| (table, true)).ok_or_else(|| Error::internal("a table was not created"))
+        }
+    }
+}
+
+async fn fill(
+    request: &Request<'_>,
+    table: &Arc<TableDef>,
+    schema: &Schema,
+    batches: &mut RowStream,
+) -> Result<u64> {
+    check_may_write(request.user, table)?;
+    let context = request.context(SystemColumns::default())?;
+    let shape = Shape::new(table, schema)?;
+    let owner = context.tables.owner(table);
+    let mut set = WriteSet::new(Arc::clone(table), owner);
+    let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
+    while let Some(batch) = batches.next().await.transpose()? {
+        set.insert(&shape.rows(&context, &batch).await?)?;
+        memory.try_resize(set.memory())?;
+    }
+    let lock = request.engine.store().lock(table, owner).await;
+    Ok(request.engine.store().commit(&lock, set).await?.rows)
+}
+
+/// How the columns of the stream become the columns of the table: by name; what is not sent takes its default.
+struct Shape<'a> {
+    table: &'a TableDef,
+    /// Per column of the table: index in the stream.
+    sources: Vec<Option<usize>>,
+}
+
+impl<'a> Shape<'a> {
+    fn new(table: &'a TableDef, schema: &Schema) -> Result<Self> {
+        for field in schema.fields() {
+            let known = table.columns.iter().find(|column| column.field.name() == field.name());
+            let Some(column) = known else { return Err(unknown_column(table, field.name())) };
+            check_type(table, column.field.name(), column.field.data_type(), field.data_type())?;
+        }
+        let index = |name: &str| schema.fields().iter().position(|field| field.name() == name);
+        let sources = table.columns.iter().map(|column| index(column.field.name())).collect();
+        Ok(Self { table, sources })
+    }
+
+    async fn rows(&self, context: &Context, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.sources.len());
+        for (column, source) in self.table.columns.iter().zip(&self.sources) {
+            columns.push(match (source, &column.default) {
+                (Some(index), _) => Arc::clone(batch.column(*index)),
+                (None, Some(sql)) => default_values(context, sql, batch.num_rows()).await?,
+                (None, None) => new_null_array(column.field.data_type(), batch.num_rows()),
+            });
+        }
+        rows(self.table, columns)
+    }
+}
+
+/// Ingest converts encodings and widens numbers; anything else is a mistake better told than cast.
+fn check_type(table: &TableDef, column: &str, wanted: &DataType, given: &DataType) -> Result<()> {
+    let given = stored_type(given)?;
+    if given == *wanted || given == DataType::Null || widens(&given, wanted) || same_shape(&given, wanted) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "column \"{column}\" of table \"{}.{}\" is {wanted}, but the stream brings {given}",
+        table.namespace, table.name
+    )))
+}
+
+fn widens(given: &DataType, wanted: &DataType) -> bool {
+    use DataType as T;
+    let rank = |t: &T| match t {
+        T::Int8 | T::UInt8 => Some(1),
+        T::Int16 | T::UInt16 => Some(2),
+        T::Int32 | T::UInt32 => Some(3),
+        T::Int64 | T::UInt64 => Some(4),
+        _ => None,
+    };
+    match (given, wanted) {
+        (T::Utf8 | T::LargeUtf8, T::Utf8 | T::LargeUtf8) | (T::Binary | T::LargeBinary, T::Binary | T::LargeBinary) => true,
+        (T::Float16, T::Float32 | T::Float64) | (T::Float32, T::Float64) => true,
+        // Values that do not fit are refused one by one, by the cast.
+        (given, wanted) if rank(given).is_some() && rank(wanted).is_some() => true,
+        (given, T::Float64 | T::Decimal128(..) | T::Decimal256(..)) => rank(given).is_some(),
+        (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..) | T::Decimal256(..)) => true,
+        (T::Timestamp(_, a), T::Timestamp(_, b)) => a.is_some() == b.is_some(),
+        (T::Time32(_) | T::Time64(_), T::Time32(_) | T::Time64(_)) | (T::Date32, T::Date64) => true,
+        _ => false,
+    }
+}
+
+/// Nested types that differ in names or nullability of inner fields only.
+fn same_shape(given: &DataType, wanted: &DataType) -> bool {
+    given.is_nested() && wanted.is_nested() && given.equals_datatype(wanted)
+}
+
+fn unknown_column(table: &TableDef, name: &str) -> Error {
+    if is_system_column(name) {
+        return Error::invalid(format!("\"{name}\" is a system column and cannot be written"));
+    }
+    let names = table.columns.iter().map(|c| c.field.name().as_str()).collect::<Vec<_>>().join(", ");
+    Error::invalid(format!(
+        "the stream has a column \"{name}\", but table \"{}.{}\" has only {names}",
+        table.namespace, table.name
+    ))
+}
+
+/// A default is evaluated per row, since it may differ from row to row.
+async fn default_values(context: &Context, sql: &str, count: usize) -> Result<ArrayRef> {
+    use datafusion::{logical_expr::LogicalPlanBuilder, physical_plan::collect};
+    let expr = context.plan_constant(sql)?;
+    let series = datafusion::common::ScalarValue::Int64(Some(0)).to_array_of_size(count)?;
+    let batch = RecordBatch::try_from_iter([("n", series)])?;
+    let table = datafusion::datasource::MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+    let source = datafusion::datasource::provider_as_source(Arc::new(table));
+    let plan: LogicalPlan = LogicalPlanBuilder::scan("defaults", source, None)?.project([expr.alias("value")])?.build()?;
+    let physical = context.state().create_physical_plan(&plan).await?;
+    let batches = collect(physical, context.task()).await?;
+    let batch = arrow::compute::concat_batches(&physical_schema(&batches)?, &batches)?;
+    Ok(Arc::clone(batch.column(0)))
+}
+
+fn physical_schema(batches: &[RecordBatch]) -> Result<SchemaRef> {
+    batches.first().map(RecordBatch::schema).ok_or_else(|| Error::new(ErrorKind::Internal, "a default has no value"))
+}

@@ -1,0 +1,30 @@
+//! Insula's engine: a statement of one user in, that user's rows out.
+//!
+//! A request comes with an [`Identity`] and a [`Session`]. [`Engine::execute`] parses the statement, makes a session
+//! context for this statement alone, plans it over tables that can only yield this user's rows, and streams the
+//! result. Statements that write are queries too, whose rows go into one atomic commit of the store.
+//!
+//! The engine knows DataFusion. It knows nothing of gRPC and nothing of RocksDB.
+
+mod catalog;
+mod context;
+mod engine;
+mod error;
+mod functions;
+mod identity;
+mod ingest;
+mod session;
+mod sql;
+mod statement;
+mod table;
+mod types;
+mod users;
+mod write;
+
+pub use engine::{
+    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Outcome, RowStream, TableInfo,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use identity::{Identity, Role};
+pub use insula_storage::StoreConfig;
+pub use session::Session;

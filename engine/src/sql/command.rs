@@ -1,0 +1,152 @@
+//! The statements that are Insula's own, parsed from tokens: users, flushes, and what else sqlparser does not know.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::{Error, Result, Role};
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
+    /// Name parts, as SQL means them.
+    FlushTable(Vec<String>),
+    FlushAll,
+    CreateUser {
+        name: String,
+        password: String,
+        role: Role,
+    },
+    AlterUser {
+        name: String,
+        password: Option<String>,
+        role: Option<Role>,
+    },
+    DropUser {
+        name: String,
+        if_exists: bool,
+    },
+    ShowNamespaces,
+}
+
+impl Command {
+    /// `None`: the statement is not one of ours.
+    pub fn parse(tokens: &[TokenWithSpan]) -> Result<Option<Self>> {
+        let mut cursor = Cursor { tokens: tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect(), at: 0 };
+        let command = if cursor.words(&["FLUSH", "TABLE"]) {
+            Self::FlushTable(cursor.name_parts()?)
+        } else if cursor.words(&["FLUSH", "ALL"]) {
+            Self::FlushAll
+        } else if cursor.words(&["SHOW", "NAMESPACES"]) {
+            Self::ShowNamespaces
+        } else if cursor.is_create_user() {
+            create_user(&mut cursor)?
+        } else if cursor.words(&["ALTER", "USER"]) {
+            alter_user(&mut cursor)?
+        } else if cursor.words(&["DROP", "USER"]) {
+            drop_user(&mut cursor)?
+        } else {
+            return Ok(None);
+        };
+        cursor.end()?;
+        Ok(Some(command))
+    }
+}
+
+fn create_user(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let name = cursor.user_name()?;
+    cursor.expect("PASSWORD")?;
+    let password = cursor.text("the password, in single quotes")?;
+    let role = if cursor.words(&["ROLE"]) { Role::parse(&cursor.name("a role")?)? } else { Role::User };
+    Ok(Command::CreateUser { name, password, role })
+}
+
+fn alter_user(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let name = cursor.user_name()?;
+    let (mut password, mut role) = (None, None);
+    if cursor.words(&["ROLE"]) {
+        role = Some(Role::parse(&cursor.name("a role")?)?);
+    } else {
+        cursor.expect("PASSWORD")?;
+        password = Some(cursor.text("the password, in single quotes")?);
+    }
+    Ok(Command::AlterUser { name, password, role })
+}
+
+fn drop_user(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let if_exists = cursor.words(&["IF", "EXISTS"]);
+    let name = cursor.user_name()?;
+    if cursor.words(&["ERASE"]) {
+        return Err(Error::unimplemented("DROP USER … ERASE is not there yet; DROP USER leaves the rows unreachable"));
+    }
+    Ok(Command::DropUser { name, if_exists })
+}
+
+struct Cursor<'a> {
+    tokens: Vec<&'a TokenWithSpan>,
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn peek(&self, ahead: usize) -> &Token {
+        self.tokens.get(self.at + ahead).map_or(&Token::EOF, |t| &t.token)
+    }
+
+    /// Consumes these unquoted words, or nothing.
+    fn words(&mut self, words: &[&str]) -> bool {
+        let all = words.iter().enumerate().all(|(i, word)| super::is_word(self.peek(i), word));
+        if all {
+            self.at += words.len();
+        }
+        all
+    }
+
+    /// `CREATE USER name`, but not `CREATE USER TABLE`, which declares a table.
+    fn is_create_user(&mut self) -> bool {
+        !super::is_word(self.peek(2), "TABLE") && self.words(&["CREATE", "USER"])
+    }
+
+    fn expect(&mut self, word: &str) -> Result<()> {
+        if self.words(&[word]) { Ok(()) } else { Err(self.unexpected(word)) }
+    }
+
+    fn user_name(&mut self) -> Result<String> {
+        self.name("a user name, in double quotes")
+    }
+
+    fn name(&mut self, what: &str) -> Result<String> {
+        let Token::Word(word) = self.peek(0) else { return Err(self.unexpected(what)) };
+        let name = super::normalize(&word.to_ident(self.tokens[self.at].span));
+        self.at += 1;
+        Ok(name)
+    }
+
+    fn text(&mut self, what: &str) -> Result<String> {
+        let Token::SingleQuotedString(text) = self.peek(0) else { return Err(self.unexpected(what)) };
+        let text = text.clone();
+        self.at += 1;
+        Ok(text)
+    }
+
+    fn name_parts(&mut self) -> Result<Vec<String>> {
+        let mut parts = vec![self.name("a table name")?];
+        while *self.peek(0) == Token::Period {
+            self.at += 1;
+            parts.push(self.name("a table name")?);
+        }
+        Ok(parts)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        while *self.peek(0) == Token::SemiColon {
+            self.at += 1;
+        }
+        if *self.peek(0) == Token::EOF { Ok(()) } else { Err(self.unexpected("the end of the statement")) }
+    }
+
+    /// Tokens of these statements can be secrets, so the message tells where, and never what was found.
+    fn unexpected(&self, expected: &str) -> Error {
+        let place = match self.tokens.get(self.at) {
+            Some(token) => format!("Line: {}, Column: {}", token.span.start.line, token.span.start.column),
+            None => "the end of the statement".into(),
+        };
+        Error::invalid(format!("syntax error: expected {expected} at {place}"))
+    }
+}

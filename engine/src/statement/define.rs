@@ -1,0 +1,166 @@
+//! Statements that change definitions: namespaces, tables, users, settings. They return no rows and the count 0.
+
+mod options;
+mod table;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
+};
+use insula_storage::TableKind;
+
+use super::Request;
+use crate::{
+    Error, Result, Role,
+    catalog::require_catalog,
+    sql::{SystemColumns, command::Command, parts},
+};
+pub(crate) use table::of_ingest;
+
+#[derive(Debug)]
+pub(super) enum Definition {
+    CreateNamespace { name: String, if_not_exists: bool },
+    DropNamespace { names: Vec<String>, if_exists: bool, cascade: bool },
+    CreateTable { ast: Box<Ast>, kind: Option<TableKind> },
+    DropTables { names: Vec<Vec<String>>, if_exists: bool },
+    CreateUser { name: String, password: String, role: Role },
+    AlterUser { name: String, password: Option<String>, role: Option<Role> },
+    DropUser { name: String, if_exists: bool },
+    Set { name: String, value: String },
+    Reset { names: Vec<String> },
+}
+
+impl Definition {
+    /// Gives back a command that defines nothing.
+    pub fn from_command(command: Command) -> Result<Self, Command> {
+        match command {
+            Command::CreateUser { name, password, role } => Ok(Self::CreateUser { name, password, role }),
+            Command::AlterUser { name, password, role } => Ok(Self::AlterUser { name, password, role }),
+            Command::DropUser { name, if_exists } => Ok(Self::DropUser { name, if_exists }),
+            other => Err(other),
+        }
+    }
+
+    pub fn create_table(ast: Ast, kind: Option<TableKind>) -> Result<Self> {
+        Ok(Self::CreateTable { ast: Box::new(ast), kind })
+    }
+
+    pub fn from_sql(ast: Ast) -> Result<Self> {
+        match ast {
+            Ast::CreateSchema { schema_name: SchemaName::Simple(name), if_not_exists, .. } => {
+                Ok(Self::CreateNamespace { name: namespace(&name)?, if_not_exists })
+            }
+            Ast::Drop { object_type: ObjectType::Schema, names, if_exists, cascade, .. } => {
+                let names: Result<_> = names.iter().map(namespace).collect();
+                Ok(Self::DropNamespace { names: names?, if_exists, cascade })
+            }
+            Ast::Drop { object_type: ObjectType::Table, names, if_exists, .. } => {
+                let names: Result<_> = names.iter().map(parts).collect();
+                Ok(Self::DropTables { names: names?, if_exists })
+            }
+            Ast::Drop { object_type, .. } => Err(Error::unimplemented(format!("DROP {object_type} is not there"))),
+            Ast::Set(set) => from_set(set),
+            Ast::Use(Use::Schema(name) | Use::Object(name)) => {
+                Ok(Self::Set { name: "schema".into(), value: namespace(&name)? })
+            }
+            Ast::Reset(reset) => Ok(Self::Reset {
+                names: match reset.reset {
+                    Reset::ALL => Vec::new(),
+                    Reset::ConfigurationParameter(name) => vec![name.to_string()],
+                },
+            }),
+            other => Err(Error::unimplemented(format!("not supported: {}", super::first_words(&other)))),
+        }
+    }
+
+    pub async fn run(self, request: &Request<'_>, named: SystemColumns) -> Result<u64> {
+        let (engine, user) = (request.engine, request.user);
+        match self {
+            Self::CreateNamespace { name, if_not_exists } => {
+                user.require_admin("CREATE NAMESPACE")?;
+                engine.catalog().create_namespace(&name, if_not_exists).await?;
+            }
+            Self::DropNamespace { names, if_exists, cascade } => {
+                user.require_admin("DROP NAMESPACE")?;
+                for name in names {
+                    engine.catalog().drop_namespace(&name, if_exists, cascade).await?;
+                }
+            }
+            Self::CreateTable { ast, kind } => return table::create(request, *ast, kind, named).await,
+            Self::DropTables { names, if_exists } => {
+                user.require_admin("DROP TABLE")?;
+                for name in names {
+                    drop_table(request, &name, if_exists).await?;
+                }
+            }
+            Self::CreateUser { name, password, role } => {
+                user.require_admin("CREATE USER")?;
+                engine.users().create(&name, &password, role).await?;
+            }
+            Self::AlterUser { name, password, role } => {
+                // People may change their own password, never their own role.
+                if *name != *user.name || role.is_some() {
+                    user.require_admin("ALTER USER for another user or a role")?;
+                }
+                engine.users().alter(&name, password.as_deref(), role).await?;
+            }
+            Self::DropUser { name, if_exists } => {
+                user.require_admin("DROP USER")?;
+                if !(if_exists && engine.users().find(&name).is_none()) {
+                    engine.users().drop(&name).await?;
+                }
+            }
+            Self::Set { name, value } => request.session.set(&name, &value)?,
+            Self::Reset { names } if names.is_empty() => {
+                for (name, _) in request.session.options() {
+                    request.session.reset(&name)?;
+                }
+            }
+            Self::Reset { names } => names.iter().try_for_each(|name| request.session.reset(name))?,
+        }
+        Ok(0)
+    }
+}
+
+async fn drop_table(request: &Request<'_>, name: &[String], if_exists: bool) -> Result<()> {
+    let context = request.context(SystemColumns::default())?;
+    match context.tables.definition(name) {
+        Ok(def) => request.engine.catalog().drop_table(&def.namespace, &def.name, if_exists).await,
+        Err(_) if if_exists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `n` or `insula.n`.
+fn namespace(name: &ObjectName) -> Result<String> {
+    match parts(name)?.as_slice() {
+        [namespace] => Ok(namespace.clone()),
+        [catalog, namespace] => require_catalog(catalog).map(|()| namespace.clone()),
+        _ => Err(Error::invalid(format!("\"{name}\" is no name of a namespace"))),
+    }
+}
+
+fn from_set(set: Set) -> Result<Definition> {
+    match set {
+        Set::SingleAssignment { variable, values, .. } => {
+            let [value] = values.as_slice() else {
+                return Err(Error::invalid(format!("SET {variable} takes one value")));
+            };
+            let name = parts(&variable)?.join(".");
+            Ok(Definition::Set { name, value: text(value)? })
+        }
+        Set::SetTimeZone { value, .. } => Ok(Definition::Set { name: "timezone".into(), value: text(&value)? }),
+        _ => Err(Error::invalid("SET takes one name and one value, as in SET timezone = 'UTC'")),
+    }
+}
+
+/// A literal or a bare word, as text.
+fn text(value: &Expr) -> Result<String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(text.clone()),
+            other => Ok(other.to_string()),
+        },
+        Expr::Identifier(ident) => Ok(ident.value.clone()),
+        _ => Err(Error::invalid("SET and WITH take a literal as value")),
+    }
+}

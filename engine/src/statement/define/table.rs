@@ -1,0 +1,228 @@
+//! `CREATE TABLE`, also `AS SELECT`, and the table that a stream of rows asks for.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::{
+    common::DFSchema,
+    logical_expr::ExprSchemable,
+    sql::sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint},
+};
+use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, WriteSet, table as stored};
+
+use super::{Request, options};
+use crate::{
+    Error, Result,
+    catalog::require_catalog,
+    context::Context,
+    sql::{SystemColumns, is_system_column, normalize, parts},
+    statement::{output, query},
+};
+
+pub(super) async fn create(
+    request: &Request<'_>,
+    ast: Ast,
+    kind: Option<TableKind>,
+    named: SystemColumns,
+) -> Result<u64> {
+    request.user.require_admin("CREATE TABLE")?;
+    let Ast::CreateTable(create) = ast else { return Err(Error::internal("CREATE TABLE is none")) };
+    refuse_unknown_clauses(&create)?;
+    let context = request.context(named)?;
+    let (namespace, name) = full_name(request, &parts(&create.name)?)?;
+    let (options, option_kind) = options::parse(&create.table_options)?;
+    let kind = match (kind, option_kind) {
+        (Some(a), Some(b)) if a != b => return Err(Error::invalid("the table has two kinds: one before TABLE, one in WITH")),
+        (a, b) => a.or(b).unwrap_or(TableKind::User),
+    };
+    if kind == TableKind::Stream {
+        return Err(Error::unimplemented("stream tables are not there yet; use a user or shared table"));
+    }
+    let table = |columns, key| NewTable { namespace, name, kind, columns, key, options };
+    match &create.query {
+        None => {
+            let (columns, key) = declared_columns(&context, &create)?;
+            request.engine.catalog().create_table(table(columns, key), create.if_not_exists).await?;
+            Ok(0)
+        }
+        Some(source) => create_as(request, context, &create, source.as_ref().clone(), table).await,
+    }
+}
+
+/// The rows are gathered before the table appears, so a failing query leaves no table behind.
+async fn create_as(
+    request: &Request<'_>,
+    context: Context,
+    create: &CreateTable,
+    source: Query,
+    table: impl FnOnce(Vec<NewColumn>, Vec<usize>) -> NewTable,
+) -> Result<u64> {
+    use futures::TryStreamExt;
+    if !create.columns.is_empty() {
+        return Err(Error::invalid("CREATE TABLE … AS takes its columns from the query; list none"));
+    }
+    let context = Arc::new(context);
+    let plan = context.plan_query(source)?;
+    let schema = output::schema(&plan);
+    let columns = from_schema(&schema, true)?;
+    let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
+    let key = key_indices(&names, constraint_key(create)?)?;
+    let new = table(columns, key);
+    let batches: Vec<_> = query::rows(&context, &plan).await?.try_collect().await?;
+    let Some(def) = request.engine.catalog().create_table(new, create.if_not_exists).await? else { return Ok(0) };
+    let owner = context.tables.owner(&def);
+    let mut set = WriteSet::new(Arc::clone(&def), owner);
+    let filled = async {
+        for batch in &batches {
+            set.insert(&crate::write::rows(&def, batch.columns().to_vec())?)?;
+        }
+        let lock = request.engine.store().lock(&def, owner).await;
+        Ok::<_, Error>(request.engine.store().commit(&lock, set).await?.rows)
+    };
+    match filled.await {
+        Ok(rows) => Ok(rows),
+        Err(error) => {
+            request.engine.catalog().drop_table(&def.namespace, &def.name, true).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Columns as a query or an ingest brings them: plain types, system columns refused.
+pub(crate) fn from_schema(schema: &Schema, nullable: bool) -> Result<Vec<NewColumn>> {
+    let mut columns: Vec<NewColumn> = Vec::new();
+    for field in schema.fields() {
+        check_name(field.name(), columns.iter().map(|c| c.field.name().as_str()))?;
+        let field = stored::stored_field(field)?;
+        let nullable = nullable || field.is_nullable();
+        let field = field.with_nullable(nullable);
+        columns.push(NewColumn { field: Arc::new(field), default: None });
+    }
+    Ok(columns)
+}
+
+fn declared_columns(context: &Context, create: &CreateTable) -> Result<(Vec<NewColumn>, Vec<usize>)> {
+    let schema = context.planner().build_schema(create.columns.clone())?;
+    let mut columns: Vec<NewColumn> = Vec::new();
+    let mut keys = constraint_keys(create)?;
+    for (ast, field) in create.columns.iter().zip(schema.fields()) {
+        check_name(field.name(), columns.iter().map(|c| c.field.name().as_str()))?;
+        let field = stored::stored_field(field)?;
+        let (default, is_key) = column_options(context, ast, &field)?;
+        if is_key {
+            keys.push(vec![field.name().clone()]);
+        }
+        columns.push(NewColumn { field: Arc::new(field), default });
+    }
+    if keys.len() > 1 {
+        return Err(Error::invalid("the table has more than one PRIMARY KEY; write PRIMARY KEY (a, b) for a composite one"));
+    }
+    let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
+    let key = key_indices(&names, keys.pop().unwrap_or_default())?;
+    for index in &key {
+        let column = &mut columns[*index];
+        column.field = Arc::new(column.field.as_ref().clone().with_nullable(false));
+    }
+    Ok((columns, key))
+}
+
+/// Default as SQL text, checked, and whether the column is declared as the key.
+fn column_options(context: &Context, ast: &ColumnDef, field: &Field) -> Result<(Option<String>, bool)> {
+    let (mut default, mut is_key) = (None, false);
+    for option in &ast.options {
+        match &option.option {
+            ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Comment(_) => {}
+            ColumnOption::PrimaryKey(_) => is_key = true,
+            ColumnOption::Default(expr) => {
+                let sql = expr.to_string();
+                context.plan_constant(&sql)?.cast_to(field.data_type(), &DFSchema::empty())?;
+                default = Some(sql);
+            }
+            other => {
+                return Err(Error::unimplemented(format!("column \"{}\": {other} is not supported", field.name())));
+            }
+        }
+    }
+    Ok((default, is_key))
+}
+
+fn constraint_keys(create: &CreateTable) -> Result<Vec<Vec<String>>> {
+    let mut keys = Vec::new();
+    for constraint in &create.constraints {
+        match constraint {
+            TableConstraint::PrimaryKey(key) => keys.push(key.columns.iter().map(key_column).collect::<Result<_>>()?),
+            other => return Err(Error::unimplemented(format!("constraint not supported: {other}"))),
+        }
+    }
+    Ok(keys)
+}
+
+fn constraint_key(create: &CreateTable) -> Result<Vec<String>> {
+    Ok(constraint_keys(create)?.pop().unwrap_or_default())
+}
+
+fn key_column(column: &IndexColumn) -> Result<String> {
+    match &column.column.expr {
+        Expr::Identifier(ident) => Ok(normalize(ident)),
+        other => Err(Error::invalid(format!("PRIMARY KEY takes columns, not \"{other}\""))),
+    }
+}
+
+fn key_indices(columns: &[String], key: Vec<String>) -> Result<Vec<usize>> {
+    let mut indices = Vec::new();
+    for name in key {
+        let index = columns.iter().position(|column| *column == name);
+        let index = index.ok_or_else(|| Error::invalid(format!("key column \"{name}\" does not exist")))?;
+        if indices.contains(&index) {
+            return Err(Error::invalid(format!("key column \"{name}\" is listed twice")));
+        }
+        indices.push(index);
+    }
+    Ok(indices)
+}
+
+fn check_name<'a>(name: &str, mut known: impl Iterator<Item = &'a str>) -> Result<()> {
+    let hidden = [stored::USER_NO, stored::ROW_ID];
+    if is_system_column(name) || hidden.contains(&name) {
+        return Err(Error::invalid(format!("\"{name}\" is a system column; name the column otherwise")));
+    }
+    if name.is_empty() {
+        return Err(Error::invalid("a column has no name; give it one with AS"));
+    }
+    if known.any(|known| known == name) {
+        return Err(Error::invalid(format!("the column name \"{name}\" is used twice")));
+    }
+    Ok(())
+}
+
+fn full_name(request: &Request<'_>, name: &[String]) -> Result<(String, String)> {
+    match name {
+        [table] => Ok((request.session.settings_of(request.user)?.schema, table.clone())),
+        [namespace, table] => Ok((namespace.clone(), table.clone())),
+        [catalog, namespace, table] => require_catalog(catalog).map(|()| (namespace.clone(), table.clone())),
+        _ => Err(Error::invalid(format!("\"{}\" is no table name", name.join(".")))),
+    }
+}
+
+/// What sqlparser understands of other databases' CREATE TABLE, and we would silently not do.
+fn refuse_unknown_clauses(create: &CreateTable) -> Result<()> {
+    let refused = [
+        (create.or_replace, "OR REPLACE"),
+        (create.temporary, "TEMPORARY"),
+        (create.external || create.location.is_some(), "EXTERNAL"),
+        (create.like.is_some() || create.clone.is_some(), "LIKE"),
+        (create.partition_by.is_some(), "PARTITION BY"),
+        (create.inherits.is_some(), "INHERITS"),
+    ];
+    match refused.into_iter().find(|(given, _)| *given) {
+        Some((_, "EXTERNAL")) => Err(Error::denied("external tables reach outside the server and are not allowed")),
+        Some((_, clause)) => Err(Error::unimplemented(format!("CREATE TABLE does not take {clause}"))),
+        None => Ok(()),
+    }
+}
+
+/// The table that an ingest creates.
+pub(crate) fn of_ingest(namespace: String, name: String, schema: &Schema) -> Result<NewTable> {
+    let columns = from_schema(schema, false)?;
+    Ok(NewTable { namespace, name, kind: TableKind::User, columns, key: Vec::new(), options: TableOptions::default() })
+}

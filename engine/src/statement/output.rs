@@ -1,0 +1,50 @@
+//! What a result looks like from outside: one schema, declared before the statement runs, to which every batch is
+//! brought. Views, dictionaries and run-end encoding are hydrated, because drivers fail on them.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{Field, Schema, SchemaRef},
+};
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::{Result, types::plain_type};
+
+/// The schema that a plan's rows are sent with.
+pub(crate) fn schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields: Vec<Field> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name(), plain_type(field.data_type()), field.is_nullable()))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The batch with exactly this schema.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), cast(batch.columns().to_vec(), schema)?, &rows)?)
+}
+
+/// Columns cast to the types of a schema that has at least one.
+pub(crate) fn conform_columns(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_new(Arc::clone(schema), cast(columns, schema)?)?)
+}
+
+/// A value that does not fit its new type is an error, never NULL.
+fn cast(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
+    let strict = CastOptions { safe: false, ..Default::default() };
+    let pairs = columns.into_iter().zip(schema.fields());
+    pairs
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(column)
+            } else {
+                Ok(cast_with_options(&column, field.data_type(), &strict)?)
+            }
+        })
+        .collect()
+}

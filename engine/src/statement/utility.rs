@@ -1,0 +1,167 @@
+//! Statements whose rows Insula makes itself: SHOW, DESCRIBE, FLUSH.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
+use futures::{StreamExt, stream};
+use insula_storage::{FlushReport, TableDef, TableKind};
+
+use super::Request;
+use crate::{
+    Error, Outcome, Result, Role,
+    sql::{SystemColumns, command::Command, normalize, parts},
+};
+
+#[derive(Debug)]
+pub(super) enum Utility {
+    FlushTable(Vec<String>),
+    FlushAll,
+    ShowNamespaces,
+    ShowTables,
+    ShowColumns(Vec<String>),
+    /// `None`: all settings.
+    ShowSetting(Option<String>),
+}
+
+impl Utility {
+    pub fn from_command(command: Command) -> Result<Self> {
+        match command {
+            Command::FlushTable(name) => Ok(Self::FlushTable(name)),
+            Command::FlushAll => Ok(Self::FlushAll),
+            Command::ShowNamespaces => Ok(Self::ShowNamespaces),
+            other => Err(Error::internal(format!("not a utility: {}", std::any::type_name_of_val(&other)))),
+        }
+    }
+
+    pub fn from_sql(ast: Ast) -> Result<Self> {
+        match ast {
+            Ast::ShowTables { .. } => Ok(Self::ShowTables),
+            Ast::ShowSchemas { .. } => Ok(Self::ShowNamespaces),
+            Ast::ShowColumns { show_options, .. } => Ok(Self::ShowColumns(parts(&shown(show_options)?)?)),
+            Ast::ExplainTable { table_name, .. } => Ok(Self::ShowColumns(parts(&table_name)?)),
+            Ast::ShowVariable { variable } => {
+                let name = variable.iter().map(normalize).collect::<Vec<_>>().join(".");
+                Ok(Self::ShowSetting((name != "all").then_some(name)))
+            }
+            _ => Err(Error::internal("not a utility")),
+        }
+    }
+
+    /// FLUSH does something, so it must run exactly once.
+    pub fn has_effect(&self) -> bool {
+        matches!(self, Self::FlushTable(_) | Self::FlushAll)
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let count = |name: &str| Field::new(name, DataType::Int64, true);
+        Arc::new(Schema::new(match self {
+            Self::FlushTable(_) | Self::FlushAll => {
+                vec![text("namespace"), text("table"), count("rows"), count("files"), count("bytes"), count("replaced")]
+            }
+            Self::ShowNamespaces => vec![text("namespace")],
+            Self::ShowTables => vec![text("namespace"), text("table"), text("kind")],
+            Self::ShowColumns(_) => vec![
+                text("column"),
+                text("type"),
+                Field::new("nullable", DataType::Boolean, false),
+                Field::new("default", DataType::Utf8, true),
+                Field::new("key_position", DataType::Int64, true),
+            ],
+            Self::ShowSetting(_) => vec![text("name"), text("value")],
+        }))
+    }
+
+    pub async fn run(self, request: &Request<'_>) -> Result<Outcome> {
+        let schema = self.schema();
+        let columns = match self {
+            Self::FlushTable(name) => {
+                let context = request.context(SystemColumns::default())?;
+                flush(request, vec![Arc::clone(context.tables.definition(&name)?)]).await?
+            }
+            Self::FlushAll => flush(request, request.engine.catalog().snapshot().tables().cloned().collect()).await?,
+            Self::ShowNamespaces => vec![texts(request.engine.catalog().snapshot().namespaces())],
+            Self::ShowTables => tables(request),
+            Self::ShowColumns(name) => {
+                let context = request.context(SystemColumns::default())?;
+                describe(context.tables.definition(&name)?)
+            }
+            Self::ShowSetting(name) => settings(request, name.as_deref())?,
+        };
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+        Ok(Outcome::Rows { schema, rows: stream::iter([Ok(batch)]).boxed() })
+    }
+}
+
+/// A flush moves the rows of all users, so only an admin is told how many there were.
+async fn flush(request: &Request<'_>, tables: Vec<Arc<TableDef>>) -> Result<Vec<ArrayRef>> {
+    let mut reports: Vec<FlushReport> = Vec::with_capacity(tables.len());
+    for table in &tables {
+        reports.push(request.engine.store().flush(table.id).await?);
+    }
+    let told = request.user.role == Role::Admin;
+    let counts = |count: fn(&FlushReport) -> u64| -> ArrayRef {
+        Arc::new(reports.iter().map(|r| told.then(|| count(r).cast_signed())).collect::<Int64Array>())
+    };
+    Ok(vec![
+        texts(tables.iter().map(|t| t.namespace.as_str())),
+        texts(tables.iter().map(|t| t.name.as_str())),
+        counts(|r| r.rows),
+        counts(|r| r.files),
+        counts(|r| r.bytes),
+        counts(|r| r.replaced),
+    ])
+}
+
+fn tables(request: &Request<'_>) -> Vec<ArrayRef> {
+    let snapshot = request.engine.catalog().snapshot();
+    let kind = |table: &Arc<TableDef>| match table.kind {
+        TableKind::User => "user",
+        TableKind::Shared => "shared",
+        TableKind::Stream => "stream",
+    };
+    vec![
+        texts(snapshot.tables().map(|t| t.namespace.as_str())),
+        texts(snapshot.tables().map(|t| t.name.as_str())),
+        texts(snapshot.tables().map(kind)),
+    ]
+}
+
+fn describe(table: &TableDef) -> Vec<ArrayRef> {
+    let columns = || table.columns.iter();
+    let types: Vec<String> = columns().map(|c| c.field.data_type().to_string()).collect();
+    let position = |i: usize| table.key.iter().position(|key| *key == i).map(|p| p as i64 + 1);
+    vec![
+        texts(columns().map(|c| c.field.name().as_str())),
+        texts(types.iter().map(String::as_str)),
+        Arc::new(columns().map(|c| Some(c.field.is_nullable())).collect::<BooleanArray>()),
+        Arc::new(columns().map(|c| c.default.as_deref()).collect::<StringArray>()),
+        Arc::new((0..table.columns.len()).map(position).collect::<Int64Array>()),
+    ]
+}
+
+fn settings(request: &Request<'_>, name: Option<&str>) -> Result<Vec<ArrayRef>> {
+    let options = request.session.options();
+    let shown: Vec<_> = options.iter().filter(|(option, _)| name.is_none_or(|name| name == option)).collect();
+    if let (Some(name), true) = (name, shown.is_empty()) {
+        let names = options.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Error::not_found(format!("unknown setting \"{name}\"; there are {names}")));
+    }
+    Ok(vec![texts(shown.iter().map(|(n, _)| n.as_str())), texts(shown.iter().map(|(_, v)| v.as_str()))])
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+/// The table of `SHOW COLUMNS FROM t`.
+fn shown(options: ShowStatementOptions) -> Result<ObjectName> {
+    options
+        .show_in
+        .and_then(|show_in| show_in.parent_name)
+        .ok_or_else(|| Error::invalid("SHOW COLUMNS takes FROM and a table"))
+}

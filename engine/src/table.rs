@@ -1,0 +1,20 @@
+//! A user's tables: from a name to a provider that can yield that user's rows and no others, and its scan:
+//!
+//! ```text
+//! Union( HotExec , Projection · Shadow · Filter(not deleted) · TenantGuard · Parquet ranges of the user )
+//! ```
+
+mod cold;
+mod guard;
+mod hot;
+mod provider;
+mod resolver;
+mod shadow;
+mod wrapper;
+
+pub(crate) use cold::OBJECT_STORE_URL;
+pub(crate) use provider::UserTable;
+pub(crate) use resolver::{CatalogList, Tables, Target};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Drops the cold rows whose key is present in the user's hot rows, tombstones included. It removes by key, whatever
+//! the statement's predicate says; that is why predicates may be pushed into Parquet below it.
+
+use std::{fmt, sync::Arc};
+
+use arrow::{array::RecordBatch, compute::filter_record_batch};
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::{TaskContext, memory_pool::MemoryConsumer},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, SendableRecordBatchStream, stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{StreamExt, TryStreamExt};
+use insula_storage::{HotKeys, KeyCodec, TableSlice};
+use tokio::sync::OnceCell;
+
+use super::wrapper::row_plan;
+use crate::Error;
+
+pub(super) struct Shadow {
+    input: Arc<dyn ExecutionPlan>,
+    slice: TableSlice,
+    /// Indices of the key's columns in the input, in key order.
+    key: Vec<usize>,
+    codec: KeyCodec,
+    /// Read once, by the first partition that runs.
+    hot_keys: Arc<OnceCell<Keys>>,
+}
+
+/// The hot keys, and the memory that they are accounted for.
+struct Keys {
+    keys: HotKeys,
+    _memory: datafusion::execution::memory_pool::MemoryReservation,
+}
+
+impl Shadow {
+    pub fn new(input: Arc<dyn ExecutionPlan>, slice: TableSlice, key: Vec<usize>) -> Result<Self> {
+        let codec = KeyCodec::new(slice.table()).map_err(Error::from)?;
+        Ok(Self { input, slice, key, codec, hot_keys: Arc::default() })
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        let (slice, key, codec) = (self.slice.clone(), self.key.clone(), self.codec.clone());
+        Self { input, slice, key, codec, hot_keys: Arc::default() }
+    }
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shadow").field("key", &self.key).field("input", &self.input).finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for Shadow {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shadow: cold rows without newer hot version")
+    }
+}
+
+impl ExecutionPlan for Shadow {
+    row_plan!("Shadow");
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let schema = input.schema();
+        let (hot_keys, slice) = (Arc::clone(&self.hot_keys), self.slice.clone());
+        let (key, codec) = (self.key.clone(), self.codec.clone());
+        let rows = futures::stream::once(async move {
+            hot_keys.get_or_try_init(|| load(slice, context)).await?;
+            Ok::<_, DataFusionError>(input.map(move |batch| {
+                let hot = hot_keys.get().ok_or_else(|| Error::internal("hot keys are gone"))?;
+                unshadowed(batch?, &key, &codec, &hot.keys)
+            }))
+        })
+        .try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+async fn load(slice: TableSlice, context: Arc<TaskContext>) -> Result<Keys> {
+    let keys = tokio::task::spawn_blocking(move || slice.hot_keys())
+        .await
+        .map_err(|e| Error::internal(e.to_string()))?
+        .map_err(Error::from)?;
+    let memory = MemoryConsumer::new("Shadow").register(context.memory_pool());
+    memory.try_grow(keys.memory())?;
+    Ok(Keys { keys, _memory: memory })
+}
+
+fn unshadowed(batch: RecordBatch, key: &[usize], codec: &KeyCodec, hot: &HotKeys) -> Result<RecordBatch> {
+    let columns: Vec<_> = key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+    let keys = codec.encode(&columns).map_err(Error::from)?;
+    let shadowed = hot.mask(&keys);
+    if shadowed.true_count() == 0 {
+        return Ok(batch);
+    }
+    Ok(filter_record_batch(&batch, &arrow::compute::not(&shadowed)?)?)
+}

@@ -1,0 +1,239 @@
+//! The users: names, numbers, roles, password hashes. A name becomes a number once; rows know the number only.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use insula_proto::UserNo;
+use insula_storage::{MetaBatch, Store};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Identity, Result, Role};
+
+const USER_PREFIX: &[u8] = b"user/";
+const NEXT_NO: &[u8] = b"next_user_no";
+pub(crate) const ADMIN: &str = "admin";
+
+/// One user, as stored under `user/NAME`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    no: u64,
+    role: Role,
+    /// PHC string of argon2id; `None`: no password was ever set, so no password is right.
+    password: Option<String>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_name: HashMap<Arc<str>, Record>,
+    by_no: HashMap<UserNo, Arc<str>>,
+}
+
+pub(crate) struct Users {
+    store: Arc<Store>,
+    known: RwLock<Known>,
+    /// Held over check, write and publication of one change.
+    change: tokio::sync::Mutex<()>,
+    /// Verified when the user is unknown, so that this answer takes as long as "wrong password".
+    decoy: String,
+}
+
+impl Users {
+    /// Loads the users; a store without any gets `admin`.
+    pub async fn open(store: Arc<Store>, data_dir: &Path, admin_password: Option<String>) -> Result<Self> {
+        let mut known = Known::default();
+        for (key, value) in store.meta().scan(USER_PREFIX)? {
+            let damaged = || Error::new(ErrorKind::DataLoss, "a user record cannot be read");
+            let name = std::str::from_utf8(&key[USER_PREFIX.len()..]).map_err(|_| damaged())?;
+            let record: Record = serde_json::from_slice(&value).map_err(|_| damaged())?;
+            known.insert(name, record);
+        }
+        let first_start = known.by_name.is_empty();
+        let decoy = hash(random_password()?).await?;
+        let users = Self { store, known: RwLock::new(known), change: tokio::sync::Mutex::default(), decoy };
+        if first_start {
+            users.create_admin(data_dir, admin_password).await?;
+        }
+        Ok(users)
+    }
+
+    async fn create_admin(&self, data_dir: &Path, password: Option<String>) -> Result<()> {
+        let password = match password {
+            Some(password) => password,
+            None => {
+                let password = random_password()?;
+                let path = data_dir.join("admin-password");
+                write_secret(&path, &password)
+                    .map_err(|e| Error::internal(format!("cannot write {}: {e}", path.display())))?;
+                tracing::info!(path = %path.display(), "the password of the user admin is in this file");
+                password
+            }
+        };
+        self.create(ADMIN, &password, Role::Admin).await
+    }
+
+    /// Unknown user and wrong password are one error, after the same work.
+    pub async fn login(&self, name: &str, password: &str) -> Result<Identity> {
+        let record = self.known.read().by_name.get(name).cloned();
+        let stored = record.as_ref().and_then(|r| r.password.clone()).unwrap_or_else(|| self.decoy.clone());
+        let given = password.to_owned();
+        let right = tokio::task::spawn_blocking(move || verify(&stored, &given))
+            .await
+            .map_err(|e| Error::internal(e.to_string()))?;
+        match record {
+            Some(record) if right && record.password.is_some() => Ok(record.identity(name)),
+            _ => Err(Error::new(ErrorKind::Unauthenticated, "wrong user name or password")),
+        }
+    }
+
+    /// A name that the server's configuration vouches for; it gets its number at first sight.
+    pub async fn vouched(&self, name: &str) -> Result<Identity> {
+        check_name(name)?;
+        if let Some(identity) = self.find(name) {
+            return Ok(identity);
+        }
+        let _change = self.change.lock().await;
+        match self.find(name) {
+            Some(identity) => Ok(identity),
+            None => self.add(name, Role::User, None).await,
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<Identity> {
+        self.known.read().by_name.get(name).map(|record| record.identity(name))
+    }
+
+    pub fn identity(&self, no: UserNo) -> Result<Identity> {
+        let known = self.known.read();
+        let name = known.by_no.get(&no);
+        name.and_then(|name| known.by_name.get(name).map(|record| record.identity(name)))
+            .ok_or_else(|| Error::new(ErrorKind::Unauthenticated, "the user of this session is no more"))
+    }
+
+    pub async fn create(&self, name: &str, password: &str, role: Role) -> Result<()> {
+        check_name(name)?;
+        let password = hash(checked_password(password)?).await?;
+        let _change = self.change.lock().await;
+        if self.find(name).is_some() {
+            return Err(Error::exists(format!("user \"{name}\" exists already")));
+        }
+        self.add(name, role, Some(password)).await.map(drop)
+    }
+
+    pub async fn alter(&self, name: &str, password: Option<&str>, role: Option<Role>) -> Result<()> {
+        let password = match password {
+            Some(password) => Some(hash(checked_password(password)?).await?),
+            None => None,
+        };
+        let _change = self.change.lock().await;
+        let mut record = self.record(name)?;
+        record.password = password.or(record.password);
+        record.role = role.unwrap_or(record.role);
+        let mut batch = MetaBatch::default();
+        batch.put(user_key(name), record.to_bytes()?);
+        self.store.meta().write(batch).await?;
+        self.known.write().insert(name, record);
+        Ok(())
+    }
+
+    pub async fn drop(&self, name: &str) -> Result<()> {
+        let _change = self.change.lock().await;
+        let record = self.record(name)?;
+        if name == ADMIN {
+            return Err(Error::new(ErrorKind::FailedPrecondition, "the user admin cannot be dropped"));
+        }
+        let mut batch = MetaBatch::default();
+        batch.delete(user_key(name));
+        self.store.meta().write(batch).await?;
+        let mut known = self.known.write();
+        known.by_name.remove(name);
+        known.by_no.remove(&UserNo(record.no));
+        Ok(())
+    }
+
+    fn record(&self, name: &str) -> Result<Record> {
+        let record = self.known.read().by_name.get(name).cloned();
+        record.ok_or_else(|| Error::not_found(format!("user \"{name}\" does not exist")))
+    }
+
+    /// Under `change`. Numbers are never used twice, so whoever takes a dropped name sees none of its old rows.
+    async fn add(&self, name: &str, role: Role, password: Option<String>) -> Result<Identity> {
+        let no = match self.store.meta().get(NEXT_NO)? {
+            None => UserNo::SHARED.0 + 1,
+            Some(bytes) => u64::from_be_bytes(
+                bytes.try_into().map_err(|_| Error::new(ErrorKind::DataLoss, "the user counter is damaged"))?,
+            ),
+        };
+        let record = Record { no, role, password };
+        let mut batch = MetaBatch::default();
+        batch.put(NEXT_NO, (no + 1).to_be_bytes());
+        batch.put(user_key(name), record.to_bytes()?);
+        self.store.meta().write(batch).await?;
+        let identity = record.identity(name);
+        self.known.write().insert(name, record);
+        Ok(identity)
+    }
+}
+
+impl Known {
+    fn insert(&mut self, name: &str, record: Record) {
+        let name: Arc<str> = name.into();
+        self.by_no.insert(UserNo(record.no), Arc::clone(&name));
+        self.by_name.insert(name, record);
+    }
+}
+
+impl Record {
+    fn identity(&self, name: &str) -> Identity {
+        Identity { name: name.into(), no: UserNo(self.no), role: self.role }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::internal(e.to_string()))
+    }
+}
+
+fn user_key(name: &str) -> Vec<u8> {
+    [USER_PREFIX, name.as_bytes()].concat()
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match name.len() {
+        1..=256 if !name.contains('\0') => Ok(()),
+        _ => Err(Error::invalid("a user name has 1 to 256 bytes of UTF-8 without NUL")),
+    }
+}
+
+fn checked_password(password: &str) -> Result<String> {
+    if password.is_empty() { Err(Error::invalid("the password is empty")) } else { Ok(password.to_owned()) }
+}
+
+/// Hashing is meant to be slow, so it must not hold up a network thread.
+async fn hash(password: String) -> Result<String> {
+    tokio::task::spawn_blocking(move || Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string()))
+        .await
+        .map_err(|e| Error::internal(e.to_string()))?
+        .map_err(|e| Error::internal(format!("cannot hash a password: {e}")))
+}
+
+fn verify(stored: &str, given: &str) -> bool {
+    PasswordHash::new(stored).is_ok_and(|stored| Argon2::default().verify_password(given.as_bytes(), &stored).is_ok())
+}
+
+/// 128 random bits in hexadecimal.
+fn random_password() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Error::internal(format!("no randomness: {e}")))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// A new file that only its owner can read, on disk when this returns.
+fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
+    use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()
+}

@@ -1,0 +1,136 @@
+//! Statements that write. Each is a query of ours whose rows go into a write set: the query is planned like any other
+//! SELECT of the user, so that every predicate a SELECT takes works, and the set is committed all or nothing.
+
+mod insert;
+mod plan;
+mod target;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::{
+    execution::memory_pool::MemoryConsumer,
+    logical_expr::LogicalPlan,
+    sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
+};
+use futures::TryStreamExt;
+use insula_storage::{TableDef, TableKind, WriteSet};
+
+use crate::{
+    Error, Identity, Result, Role,
+    context::Context,
+    sql::SystemColumns,
+    statement::{Request, parameters, query},
+};
+pub(crate) use plan::{WritePlan, rows};
+
+/// A statement that writes one table.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Insert(Insert),
+    Update(Box<Update>),
+    Delete(Delete),
+}
+
+impl Write {
+    pub fn new(ast: Ast) -> Result<Self> {
+        match ast {
+            Ast::Insert(insert) => Ok(Self::Insert(insert)),
+            Ast::Update(update) => Ok(Self::Update(Box::new(update))),
+            Ast::Delete(delete) => Ok(Self::Delete(delete)),
+            Ast::Truncate(truncate) => target::delete_of(truncate).map(Self::Delete),
+            _ => Err(Error::internal("not a statement that writes")),
+        }
+    }
+
+    /// The statement's query, and what happens to its rows.
+    pub fn plan(&self, context: &Context) -> Result<WritePlan> {
+        match self {
+            Self::Insert(insert) => insert::plan(context, insert),
+            Self::Update(update) => plan::update(context, update),
+            Self::Delete(delete) => plan::delete(context, delete),
+        }
+    }
+
+    /// Runs once per row of parameters, and returns the rows changed. All rows of an INSERT are one commit; executions
+    /// of UPDATE and DELETE follow one another, because each must see what the one before it did.
+    pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
+        if let Self::Insert(_) = self {
+            return self.run_insert(request, named, &params).await;
+        }
+        let rows = params.iter().map(RecordBatch::num_rows).sum::<usize>();
+        if rows == 0 {
+            return self.run_change(request, named, &params).await;
+        }
+        let mut changed = 0;
+        for batch in &params {
+            for row in 0..batch.num_rows() {
+                changed += self.run_change(request, named, &[batch.slice(row, 1)]).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+        let context = Arc::new(request.context(named)?);
+        let plan = self.plan(&context)?;
+        check_may_write(request.user, plan.table())?;
+        let store = request.engine.store();
+        let owner = context.tables.owner(plan.table());
+        let set = collect(&context, &plan, params).await?;
+        let lock = store.lock(plan.table(), owner).await;
+        Ok(store.commit(&lock, set).await?.rows)
+    }
+
+    /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
+    /// was read is still true when it is written.
+    async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+        let context = Arc::new(request.context(named)?);
+        let plan = self.plan(&context)?;
+        check_may_write(request.user, plan.table())?;
+        let store = request.engine.store();
+        let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
+        let set = collect(&context, &plan, params).await?;
+        if set.affected() == 0 {
+            return Ok(0);
+        }
+        Ok(store.commit(&lock, set).await?.rows)
+    }
+}
+
+/// Runs the query and gathers what it says is to be written.
+async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
+    let owner = context.tables.owner(plan.table());
+    let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
+    let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);
+    for execution in parameters::executions(plan.query(), params)? {
+        let mut rows = query::rows(context, &execution).await?;
+        while let Some(batch) = rows.try_next().await? {
+            plan.add(&mut set, &batch)?;
+            memory.try_resize(set.memory())?;
+        }
+    }
+    Ok(set)
+}
+
+/// A user writes their own rows; shared tables are written by admins, until there are grants.
+pub(crate) fn check_may_write(user: &Identity, table: &TableDef) -> Result<()> {
+    match table.kind {
+        TableKind::Shared if user.role != Role::Admin => Err(Error::denied(format!(
+            "writing the shared table \"{}.{}\" needs the role admin",
+            table.namespace, table.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The query of a write, for those who only want to look at it.
+impl WritePlan {
+    pub fn query(&self) -> &LogicalPlan {
+        &self.query
+    }
+
+    pub fn table(&self) -> &Arc<TableDef> {
+        &self.table
+    }
+}

@@ -1,0 +1,116 @@
+//! INSERT and REPLACE. DataFusion plans the source against the target's columns (casts, defaults, parameter types); we
+//! take the query it makes of that and leave its INSERT node.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{Column, TableReference},
+    logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder},
+    sql::sqlparser::ast::{Insert, ObjectName, SetExpr, SqliteOnConflict, Statement as Ast, TableObject},
+};
+use insula_storage::TableDef;
+
+use super::plan::{Effect, WritePlan, column_index, refuse_returning};
+use crate::{
+    Error, Result,
+    context::Context,
+    sql::{is_default_keyword, parts, quoted},
+};
+
+pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::invalid("INSERT takes the name of a table"));
+    };
+    let effect = effect(insert)?;
+    let table = Arc::clone(context.tables.definition(&parts(name)?)?);
+    let mut insert = insert.clone();
+    insert.replace_into = false;
+    insert.or = None;
+    check_columns(&table, &mut insert)?;
+    replace_default_keywords(&table, &mut insert)?;
+    let provider = context.tables.provider(&reference(&table))?;
+    provider.set_defaults(defaults(context, &table)?);
+    insert.table = TableObject::TableName(ObjectName::from(
+        [crate::Engine::CATALOG, &table.namespace, &table.name].map(quoted).to_vec(),
+    ));
+    let LogicalPlan::Dml(dml) = context.plan(Ast::Insert(insert))? else {
+        return Err(Error::internal("INSERT was not planned as one"));
+    };
+    let declared = first_columns(dml.input.as_ref().clone(), table.columns.len())?;
+    Ok(WritePlan { table, query: declared, effect })
+}
+
+fn reference(table: &TableDef) -> TableReference {
+    TableReference::full(crate::Engine::CATALOG, table.namespace.as_str(), table.name.as_str())
+}
+
+fn effect(insert: &Insert) -> Result<Effect> {
+    refuse_returning(insert.returning.is_some() || insert.output.is_some())?;
+    if insert.on.is_some() {
+        return Err(Error::unimplemented("ON CONFLICT is not there yet; use REPLACE INTO"));
+    }
+    if insert.overwrite || insert.partitioned.is_some() || insert.ignore || !insert.assignments.is_empty() {
+        return Err(Error::invalid("INSERT takes VALUES or a query"));
+    }
+    match (insert.replace_into, insert.or) {
+        (true, _) | (_, Some(SqliteOnConflict::Replace)) => Ok(Effect::Replace),
+        (_, None) => Ok(Effect::Insert),
+        (_, Some(other)) => Err(Error::unimplemented(format!("INSERT {other} is not there; use INSERT or REPLACE"))),
+    }
+}
+
+/// Every named column is a declared one; without a list, all declared columns are meant, and never a system column.
+fn check_columns(table: &TableDef, insert: &mut Insert) -> Result<()> {
+    for name in &insert.columns {
+        column_index(table, name)?;
+    }
+    if insert.columns.is_empty() && insert.source.is_some() {
+        let count = match insert.source.as_ref().map(|source| source.body.as_ref()) {
+            // As in PostgreSQL, fewer values than columns fill the first ones; the rest take their defaults.
+            Some(SetExpr::Values(values)) => values.rows.first().map_or(0, |row| row.content.len()),
+            _ => table.columns.len(),
+        };
+        if count > table.columns.len() {
+            return Err(Error::invalid(format!(
+                "INSERT has {count} values, but table \"{}.{}\" has {} columns",
+                table.namespace,
+                table.name,
+                table.columns.len()
+            )));
+        }
+        let names = table.columns.iter().take(count);
+        insert.columns = names.map(|column| ObjectName::from(quoted(column.field.name()))).collect();
+    }
+    Ok(())
+}
+
+/// `DEFAULT` as a value, and `DEFAULT VALUES`.
+fn replace_default_keywords(table: &TableDef, insert: &mut Insert) -> Result<()> {
+    let Some(source) = &mut insert.source else {
+        return Err(Error::invalid("INSERT takes VALUES or a query"));
+    };
+    let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
+    for row in &mut values.rows {
+        for (value, column) in row.content.iter_mut().zip(&insert.columns) {
+            if is_default_keyword(value) {
+                *value = super::plan::default_of(table, column_index(table, column)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn defaults(context: &Context, table: &TableDef) -> Result<Vec<(String, PlanExpr)>> {
+    let with_default = table.columns.iter().filter_map(|column| Some((column, column.default.as_deref()?)));
+    with_default.map(|(column, sql)| Ok((column.field.name().clone(), context.plan_constant(sql)?))).collect()
+}
+
+/// The declared columns come first; behind them are system columns that the statement names elsewhere.
+fn first_columns(query: LogicalPlan, count: usize) -> Result<LogicalPlan> {
+    if query.schema().fields().len() == count {
+        return Ok(query);
+    }
+    let columns: Vec<PlanExpr> =
+        query.schema().iter().take(count).map(|(q, f)| PlanExpr::Column(Column::from((q, f)))).collect();
+    Ok(LogicalPlanBuilder::from(query).project(columns)?.build()?)
+}

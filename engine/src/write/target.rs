@@ -1,0 +1,103 @@
+//! The target of UPDATE and DELETE inside its own query: the table under the name that the statement gave it, with
+//! the hidden row id, live rows only.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SetExpr, Statement as Ast, TableAlias,
+        TableFactor, TableWithJoins, Truncate,
+    },
+    dialect::GenericDialect,
+    parser::Parser,
+};
+use insula_storage::TableDef;
+
+use super::plan::ROW_ID;
+use crate::{
+    Error, Result,
+    context::Context,
+    sql::{parts, quoted},
+};
+
+pub(super) struct TargetTable {
+    pub table: Arc<TableDef>,
+    /// The relation to read, and the name by which the statement's expressions mean it.
+    relation: TableFactor,
+    alias: Ident,
+}
+
+impl TargetTable {
+    pub fn new(context: &Context, target: &TableWithJoins) -> Result<Self> {
+        let TableFactor::Table { name, alias, args: None, .. } = &target.relation else {
+            return Err(Error::invalid("UPDATE and DELETE change a table, not a query"));
+        };
+        if !target.joins.is_empty() {
+            return Err(Error::invalid("UPDATE and DELETE change one table; name further tables in FROM or USING"));
+        }
+        let table = Arc::clone(context.tables.definition(&parts(name)?)?);
+        let reference = context.tables.set_target(&table);
+        let alias = alias.as_ref().map_or_else(|| quoted(&table.name), |alias| alias.name.clone());
+        let mut relation = target.relation.clone();
+        if let TableFactor::Table { name, alias: given, .. } = &mut relation {
+            *name = ObjectName::from(reference.reference().map(quoted).to_vec());
+            *given = Some(TableAlias { explicit: true, name: alias.clone(), columns: Vec::new(), at: None });
+        }
+        Ok(Self { table, relation, alias })
+    }
+
+    /// The declared columns with their values before the statement.
+    pub fn old_columns(&self) -> Vec<SelectItem> {
+        let names = self.table.columns.iter().map(|column| column.field.name());
+        names.enumerate().map(|(i, name)| self.column(name, &format!("old {i}"))).collect()
+    }
+
+    pub fn row_id(&self) -> Option<SelectItem> {
+        self.table.has_row_id().then(|| self.column(ROW_ID, ROW_ID))
+    }
+
+    fn column(&self, name: &str, alias: &str) -> SelectItem {
+        let expr = Expr::CompoundIdentifier(vec![self.alias.clone(), quoted(name)]);
+        SelectItem::ExprWithAlias { expr, alias: quoted(alias) }
+    }
+}
+
+/// `SELECT projection FROM target, from… WHERE selection`.
+pub(super) fn select(
+    target: &TargetTable,
+    from: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+    projection: Vec<SelectItem>,
+) -> Result<Query> {
+    let mut query = empty_select()?;
+    let SetExpr::Select(select) = query.body.as_mut() else { return Err(Error::internal("SELECT is no SELECT")) };
+    select.projection = projection;
+    select.from = vec![TableWithJoins { relation: target.relation.clone(), joins: Vec::new() }];
+    select.from.extend(from);
+    select.selection = selection;
+    Ok(query)
+}
+
+/// The syntax tree has dozens of fields; the parser knows what they are when nothing is said.
+fn empty_select() -> Result<Query> {
+    let statement = Parser::new(&GenericDialect {}).try_with_sql("SELECT 1").and_then(|mut p| p.parse_statement());
+    match statement {
+        Ok(Ast::Query(query)) => Ok(*query),
+        _ => Err(Error::internal("the parser does not know SELECT")),
+    }
+}
+
+/// `TRUNCATE t` deletes all rows that the caller sees.
+pub(super) fn delete_of(truncate: Truncate) -> Result<Delete> {
+    let [target] = truncate.table_names.as_slice() else {
+        return Err(Error::invalid("TRUNCATE takes one table"));
+    };
+    let statement = Parser::new(&GenericDialect {}).try_with_sql("DELETE FROM t").and_then(|mut p| p.parse_statement());
+    let Ok(Ast::Delete(mut delete)) = statement else { return Err(Error::internal("the parser does not know DELETE")) };
+    if let FromTable::WithFromKeyword(from) = &mut delete.from
+        && let Some(TableWithJoins { relation: TableFactor::Table { name, .. }, .. }) = from.first_mut()
+    {
+        *name = target.name.clone();
+    }
+    Ok(delete)
+}
