@@ -1,0 +1,109 @@
+//! Arrow batches on their way out, in types that every Flight SQL client reads.
+//!
+//! Older Java, JS and C# clients know no views, and few know dictionaries or run-end encoding; so a result's *wire
+//! schema* has none. FlightInfo, GetSchema, prepared statements and DoGet all take it from here, since clients compare.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, FieldRef, Schema, SchemaRef},
+    error::ArrowError,
+    ipc::writer::IpcWriteOptions,
+};
+use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc, encode::FlightDataEncoderBuilder, error::FlightError};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use insula_engine::RowStream;
+use tonic::Status;
+
+use crate::{identity::layer::panicked, status};
+
+#[cfg(test)]
+mod tests;
+
+pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
+
+/// The schema under which rows of this schema travel. Names, nullability and metadata stay.
+pub fn wire_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(wire_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn wire_field(field: &FieldRef) -> FieldRef {
+    match wire_type(field.data_type()) {
+        Some(data_type) => Arc::new(field.as_ref().clone().with_data_type(data_type)),
+        None => Arc::clone(field),
+    }
+}
+
+/// `None`: as it is.
+fn wire_type(data_type: &DataType) -> Option<DataType> {
+    let nested = |field: &FieldRef| wire_type(field.data_type()).map(|_| wire_field(field));
+    match data_type {
+        DataType::Utf8View => Some(DataType::Utf8),
+        DataType::BinaryView => Some(DataType::Binary),
+        DataType::Dictionary(_, values) => Some(wire_type(values).unwrap_or_else(|| values.as_ref().clone())),
+        DataType::RunEndEncoded(_, values) => {
+            Some(wire_type(values.data_type()).unwrap_or_else(|| values.data_type().clone()))
+        }
+        DataType::List(item) => nested(item).map(DataType::List),
+        // The Flight encoder would announce a large list as a list without making it one.
+        DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
+            Some(DataType::List(wire_field(item)))
+        }
+        DataType::FixedSizeList(item, size) => nested(item).map(|item| DataType::FixedSizeList(item, *size)),
+        DataType::Map(entries, sorted) => nested(entries).map(|entries| DataType::Map(entries, *sorted)),
+        DataType::Struct(fields) => {
+            let changed = fields.iter().any(|field| wire_type(field.data_type()).is_some());
+            changed.then(|| DataType::Struct(fields.iter().map(wire_field).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// An empty message stands for no fields, by which older clients tell updates from queries.
+pub fn schema_or_nothing(schema: &Schema) -> Result<Bytes, Status> {
+    if schema.fields().is_empty() { Ok(Bytes::new()) } else { schema_message(schema) }
+}
+
+/// The IPC message of a schema.
+pub fn schema_message(schema: &Schema) -> Result<Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let IpcMessage(bytes) =
+        SchemaAsIpc::new(schema, &options).try_into().map_err(|e: ArrowError| status::internal(e))?;
+    Ok(bytes)
+}
+
+/// `wire` is the wire schema of the rows. The schema goes first, also where no row follows.
+pub fn rows(wire: SchemaRef, rows: RowStream) -> DataStream {
+    let target = Arc::clone(&wire);
+    let batches = rows.map(move |batch| {
+        let batch = batch.map_err(|error| FlightError::from(status::of(error)))?;
+        to_wire(&batch, &target).map_err(|error| FlightError::from(status::internal(error)))
+    });
+    let encoded = FlightDataEncoderBuilder::new().with_schema(wire).build(batches);
+    let encoded = encoded.map_err(|error| match error {
+        FlightError::Tonic(status) => *status,
+        other => status::internal(other),
+    });
+    // A panic in an operator of the plan would otherwise end the connection, with all its other streams.
+    AssertUnwindSafe(encoded).catch_unwind().map(|item| item.unwrap_or_else(|panic| Err(panicked(&*panic)))).boxed()
+}
+
+pub fn batches(wire: SchemaRef, batches: Vec<RecordBatch>) -> DataStream {
+    rows(wire, stream::iter(batches.into_iter().map(Ok)).boxed())
+}
+
+fn to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if batch.num_columns() != wire.fields().len() {
+        return Err(ArrowError::SchemaError("a batch does not have the columns that were announced".into()));
+    }
+    let columns = batch.columns().iter().zip(wire.fields()).map(|(column, field)| match field.data_type() {
+        same if same == column.data_type() => Ok(Arc::clone(column)),
+        other => cast(column, other),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(wire), columns.collect::<Result<_, _>>()?, &options)
+}

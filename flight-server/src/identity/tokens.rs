@@ -1,0 +1,85 @@
+//! Session tokens: what a client sends instead of its password once it has proved itself.
+//!
+//! A token is 256 random bits. The server keeps only its hash, so that a copy of the server's memory or a log of its
+//! tables opens nothing. It ends after a time without use, and with the process.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use insula_proto::UserNo;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+#[cfg(test)]
+mod tests;
+
+/// Live tokens of one user; beyond it the one that nobody will miss most goes first.
+const PER_USER: usize = 256;
+
+/// Hash of a token.
+pub type TokenId = [u8; 32];
+
+struct Entry {
+    user: UserNo,
+    used: Instant,
+    /// A client that sends its password with every request gets a token each time and never presents one.
+    presented: bool,
+}
+
+pub struct Tokens {
+    idle_limit: Duration,
+    live: Mutex<HashMap<TokenId, Entry>>,
+}
+
+impl Tokens {
+    pub fn new(idle_limit: Duration) -> Self {
+        Self { idle_limit, live: Mutex::default() }
+    }
+
+    pub fn issue(&self, user: UserNo, now: Instant) -> Result<String, getrandom::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        let token = URL_SAFE_NO_PAD.encode(secret);
+        let mut live = self.live.lock();
+        make_room(&mut live, user);
+        live.insert(id(&token), Entry { user, used: now, presented: false });
+        Ok(token)
+    }
+
+    /// The user it was issued to, and its new lease of life.
+    pub fn resolve(&self, token: &str, now: Instant) -> Option<(TokenId, UserNo)> {
+        let id = id(token);
+        let mut live = self.live.lock();
+        let entry = live.get_mut(&id)?;
+        if now.duration_since(entry.used) >= self.idle_limit {
+            live.remove(&id);
+            return None;
+        }
+        entry.used = now;
+        entry.presented = true;
+        Some((id, entry.user))
+    }
+
+    pub fn sweep(&self, now: Instant) {
+        let limit = self.idle_limit;
+        self.live.lock().retain(|_, entry| now.duration_since(entry.used) < limit);
+    }
+}
+
+fn id(token: &str) -> TokenId {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn make_room(live: &mut HashMap<TokenId, Entry>, user: UserNo) {
+    let own = || live.iter().filter(|(_, entry)| entry.user == user);
+    if own().count() < PER_USER {
+        return;
+    }
+    let least = own().min_by_key(|(_, entry)| (entry.presented, entry.used)).map(|(id, _)| *id);
+    if let Some(least) = least {
+        live.remove(&least);
+    }
+}

@@ -1,0 +1,36 @@
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const ALICE: UserNo = UserNo(7);
+
+#[test]
+fn a_token_is_its_users_until_it_was_idle_too_long() {
+    let tokens = Tokens::new(HOUR);
+    let start = Instant::now();
+    let token = tokens.issue(ALICE, start).unwrap();
+    assert_eq!(tokens.resolve(&token, start + HOUR / 2).unwrap().1, ALICE);
+    assert_eq!(tokens.resolve(&token, start + HOUR).unwrap().1, ALICE);
+    assert!(tokens.resolve(&token, start + HOUR * 2).is_none());
+    assert!(tokens.resolve(&token, start + HOUR * 2).is_none());
+}
+
+#[test]
+fn only_issued_tokens_are_known() {
+    let tokens = Tokens::new(HOUR);
+    let token = tokens.issue(ALICE, Instant::now()).unwrap();
+    assert!(tokens.resolve("", Instant::now()).is_none());
+    assert!(tokens.resolve(&token[1..], Instant::now()).is_none());
+}
+
+#[test]
+fn tokens_in_use_outlive_those_nobody_presented() {
+    let tokens = Tokens::new(HOUR);
+    let start = Instant::now();
+    let used = tokens.issue(ALICE, start).unwrap();
+    tokens.resolve(&used, start).unwrap();
+    for _ in 0..PER_USER * 2 {
+        tokens.issue(ALICE, start).unwrap();
+    }
+    assert_eq!(tokens.live.lock().len(), PER_USER);
+    assert!(tokens.resolve(&used, start).is_some());
+}

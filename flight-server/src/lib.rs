@@ -1,0 +1,17 @@
+//! Insula's server: gRPC metadata in, an identity out, and Arrow Flight SQL for it.
+//!
+//! A request passes [`identity::layer`], which refuses whoever it cannot name, then [`service`], which turns Flight SQL
+//! commands into calls of the engine, and returns through [`encode`] or [`status`]. The engine knows no gRPC; this
+//! crate knows no key layout, no Parquet and no plan.
+
+pub mod cli;
+mod deadline;
+mod encode;
+mod identity;
+mod seal;
+pub mod serve;
+mod service;
+mod session;
+pub mod settings;
+mod statements;
+mod status;

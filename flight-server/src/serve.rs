@@ -1,0 +1,219 @@
+//! The server's life: open the engine, listen, say so, serve, drain, close.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use insula_engine::{Engine, EngineConfig, StoreConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming};
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Builder as Reflection;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    identity::{
+        Authenticator, Ways,
+        layer::{Authenticated, Gate},
+    },
+    service::Service,
+    settings::{self, Settings},
+    statements::Statements,
+};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Flight = FlightServiceServer<Service>;
+
+/// Proxies cut connections that say nothing for a minute or so.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Size of a Parquet file that flushes aim at.
+const FILE_BYTES: u64 = 128 << 20;
+/// Writes are refused before the disk is so full that RocksDB could not even compact.
+const MIN_FREE_BYTES: u64 = 64 << 20;
+
+/// What the parts of a running server share.
+struct Shared {
+    engine: Arc<Engine>,
+    authenticator: Arc<Authenticator>,
+    statements: Arc<Statements>,
+    gate: Arc<Gate>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(settings: Settings) -> Result<(), Error> {
+    log_to_stderr(&settings)?;
+    let mut signals = Signals::new()?;
+    let engine = Engine::open(engine_config(&settings)).await?;
+    let statements = Arc::new(Statements::default());
+    let ways = Ways { dev: settings.dev, trusted_header: settings.trusted_header()? };
+    let limit = settings.statement_limit();
+    let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), ways, settings.session_timeout, limit));
+    let shared = Shared { engine, authenticator, statements, gate: Arc::default() };
+    let sweeper = tokio::spawn(sweep(Arc::clone(&shared.authenticator), Arc::clone(&shared.statements)));
+
+    let listener = listen(&settings).await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel();
+    let (health, mut server) = start(&settings, &shared, listener, stopped)?;
+    announce(&settings, address)?;
+
+    let ended = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "draining");
+            shared.gate.close();
+            health.set_not_serving::<Flight>().await;
+            // The server ends once its streams have; those that the time limit leaves are cut by the end of the process.
+            let _ = stop.send(());
+            match tokio::time::timeout(settings.drain_timeout, &mut server).await {
+                Ok(ended) => ended?,
+                Err(_) => {
+                    tracing::warn!("statements still ran after {:?}; they are cut off", settings.drain_timeout);
+                    Ok(())
+                }
+            }
+        }
+        ended = &mut server => ended?,
+    };
+    sweeper.abort();
+    shared.engine.close().await?;
+    tracing::info!("stopped");
+    Ok(ended?)
+}
+
+/// Reaches each of the services: the Flight service behind the layer that names its callers, health and reflection
+/// open, since what they tell is public.
+fn start(
+    settings: &Settings,
+    shared: &Shared,
+    listener: TcpListener,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(HealthReporter, JoinHandle<Result<(), tonic::transport::Error>>), Error> {
+    let message_limit = usize::try_from(settings.max_message_size.as_u64()).unwrap_or(usize::MAX);
+    let service = Service::new(
+        Arc::clone(&shared.engine),
+        Arc::clone(&shared.authenticator),
+        Arc::clone(&shared.statements),
+        message_limit,
+    )?;
+    // One row may be larger than any limit we could set on what is sent.
+    let inner = Flight::new(service).max_decoding_message_size(message_limit).max_encoding_message_size(usize::MAX);
+    let (authenticator, gate) = (Arc::clone(&shared.authenticator), Arc::clone(&shared.gate));
+    let flight = Authenticated { inner, authenticator, gate };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let described = || {
+        Reflection::configure()
+            .register_encoded_file_descriptor_set(insula_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = builder(settings)?
+        .add_service(health_service)
+        .add_service(described().build_v1()?)
+        .add_service(described().build_v1alpha()?)
+        .add_service(flight);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let reporter = health.clone();
+    let server = tokio::spawn(async move {
+        reporter.set_serving::<Flight>().await;
+        router.serve_with_incoming_shutdown(incoming, async { stopped.await.unwrap_or_default() }).await
+    });
+    Ok((health, server))
+}
+
+fn builder(settings: &Settings) -> Result<Server, Error> {
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        // Bulk ingest over a long line would otherwise wait for a window update every 64 KB.
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20);
+    match (&settings.tls_cert, &settings.tls_key) {
+        (Some(cert), Some(key)) => {
+            let read = |path: &std::path::Path| {
+                std::fs::read(path).map_err(|e| Error::from(format!("cannot read {}: {e}", path.display())))
+            };
+            let identity = TlsIdentity::from_pem(read(cert)?, read(key)?);
+            Ok(server.tls_config(ServerTlsConfig::new().identity(identity))?)
+        }
+        _ => Ok(server),
+    }
+}
+
+fn engine_config(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        store: StoreConfig {
+            data_dir: settings.data_dir.clone(),
+            store_url: settings.store.clone(),
+            file_bytes: FILE_BYTES,
+            min_free_bytes: MIN_FREE_BYTES,
+        },
+        memory_limit: usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX),
+        admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),
+    }
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
+    let addresses = settings.addresses()?;
+    let listener = TcpListener::bind(&addresses[..]).await;
+    listener.map_err(|e| format!("cannot listen on {}: {e}", settings.listen).into())
+}
+
+/// Whoever started the server waits for this line, so it is the first on standard output, and flushed.
+fn announce(settings: &Settings, address: SocketAddr) -> io::Result<()> {
+    let scheme = if settings.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
+    let mut out = io::stdout().lock();
+    writeln!(out, "insula listening on {scheme}://{address}")?;
+    out.flush()
+}
+
+fn log_to_stderr(settings: &Settings) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&settings.log).map_err(|e| format!("setting log: \"{}\": {e}", settings.log))?;
+    // A second server in one process, as in tests, finds the log set up already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
+    tracing::info!("settings: {settings}");
+    for name in settings::unknown_variables() {
+        tracing::warn!("the environment variable {name} is no setting of insula and has no effect");
+    }
+    Ok(())
+}
+
+async fn sweep(authenticator: Arc<Authenticator>, statements: Arc<Statements>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        authenticator.sweep();
+        statements.sweep(Instant::now());
+    }
+}
+
+/// The signals that ask the server to stop; caught from the start, so that one during recovery is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

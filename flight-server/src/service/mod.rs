@@ -1,0 +1,167 @@
+//! The Flight service: takes each RPC apart and hands its command to the module that answers it.
+//!
+//! It implements `FlightService` itself: arrow-flight's `FlightSqlService` would answer GetSchema, PollFlightInfo and
+//! unknown actions on its own, and wrongly. [`crate::identity::layer`] has put a [`Caller`] into every request.
+
+mod action;
+mod columns;
+mod info;
+mod metadata;
+mod put;
+mod query;
+mod xdbc;
+
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    PollInfo, PutResult, SchemaResult, Ticket,
+    flight_descriptor::DescriptorType,
+    flight_service_server::FlightService,
+    sql::{
+        Any, Command,
+        metadata::{SqlInfoData, XdbcTypeInfoData},
+    },
+};
+use futures::{StreamExt, stream, stream::BoxStream};
+use insula_engine::Engine;
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    encode::{DataStream, schema_message},
+    identity::{Authenticator, Caller},
+    seal::Seal,
+    statements::Statements,
+    status,
+};
+
+type Answer<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>;
+
+pub struct Service {
+    engine: Arc<Engine>,
+    authenticator: Arc<Authenticator>,
+    statements: Arc<Statements>,
+    seal: Seal,
+    sql_info: SqlInfoData,
+    type_info: XdbcTypeInfoData,
+    /// Bytes of parameters that one prepared statement may hold.
+    parameter_limit: usize,
+}
+
+impl Service {
+    pub fn new(
+        engine: Arc<Engine>,
+        authenticator: Arc<Authenticator>,
+        statements: Arc<Statements>,
+        parameter_limit: usize,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let sql_info = info::sql_info(engine.functions())?;
+        let seal = Seal::new().map_err(|e| format!("no random key for tickets: {e}"))?;
+        let type_info = xdbc::type_info()?;
+        Ok(Self { engine, authenticator, statements, seal, sql_info, type_info, parameter_limit })
+    }
+}
+
+/// The layer puts it there; without it the service would be mounted wrongly, and must not answer.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| status::internal("a request without a caller"))
+}
+
+/// The Flight SQL command in a descriptor or ticket.
+fn command(bytes: &[u8], place: &str) -> Result<Command, Status> {
+    let malformed =
+        |e: &dyn std::fmt::Display| Status::invalid_argument(format!("malformed {place}: no Flight SQL command ({e})"));
+    let any = Any::decode(bytes).map_err(|e| malformed(&e))?;
+    if any.type_url.is_empty() {
+        return Err(malformed(&"without a type"));
+    }
+    Command::try_from(any).map_err(|e: ArrowError| malformed(&e))
+}
+
+fn described(descriptor: &FlightDescriptor) -> Result<Command, Status> {
+    match descriptor.r#type() {
+        DescriptorType::Cmd => command(&descriptor.cmd, "descriptor"),
+        DescriptorType::Path | DescriptorType::Unknown => {
+            Err(Status::invalid_argument("the descriptor must hold a Flight SQL command (type CMD), not a path"))
+        }
+    }
+}
+
+fn unserved(command: &Command, rpc: &str) -> Status {
+    let name = command.type_url().rsplit('.').next().unwrap_or_default().to_owned();
+    match command {
+        Command::CommandStatementSubstraitPlan(_) => {
+            Status::unimplemented("Substrait plans are not supported; send SQL")
+        }
+        _ => Status::unimplemented(format!("{rpc} does not serve the command {name}")),
+    }
+}
+
+#[tonic::async_trait]
+impl FlightService for Service {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = DataStream;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+    type DoExchangeStream = DataStream;
+
+    /// The layer has checked the credentials; the token goes back in the metadata, by the layer, and as payload.
+    async fn handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Answer<HandshakeResponse> {
+        let token = caller(&request)?.new_token;
+        let payload = token.map(|token| token.as_bytes().to_vec().into()).unwrap_or_default();
+        let answer = HandshakeResponse { protocol_version: 0, payload };
+        Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Answer<FlightInfo> {
+        Err(Status::unimplemented("there are no flights to list; Flight SQL's GetTables lists the tables"))
+    }
+
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        let caller = caller(&request)?;
+        let info = caller.deadline.run(self.flight_info(&caller, request.into_inner())).await?;
+        Ok(Response::new(info))
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        Err(Status::unimplemented("PollFlightInfo is not supported; GetFlightInfo answers without delay"))
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        let caller = caller(&request)?;
+        let schema = caller.deadline.run(self.schema_of(&caller, &described(request.get_ref())?)).await?;
+        Ok(Response::new(SchemaResult { schema: schema_message(&schema)? }))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let caller = caller(&request)?;
+        let command = command(&request.get_ref().ticket, "ticket")?;
+        let rows = caller.deadline.run(self.rows_of(&caller, command)).await?;
+        Ok(Response::new(caller.deadline.stream(rows)))
+    }
+
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<PutResult> {
+        let caller = caller(&request)?;
+        let result = caller.deadline.run(self.put(&caller, request.into_inner())).await?;
+        Ok(Response::new(stream::iter([Ok(PutResult { app_metadata: result })]).boxed()))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Answer<arrow_flight::Result> {
+        let caller = caller(&request)?;
+        let body = caller.deadline.run(self.act(&caller, request.into_inner())).await?;
+        let results = body.map(|body| Ok(arrow_flight::Result { body }));
+        Ok(Response::new(stream::iter(results).boxed()))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Answer<ActionType> {
+        Ok(Response::new(stream::iter(action::types().map(Ok)).boxed()))
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<FlightData> {
+        Err(Status::unimplemented("DoExchange is not supported; Flight SQL has no command for it"))
+    }
+}

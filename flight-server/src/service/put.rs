@@ -1,0 +1,237 @@
+//! DoPut: updates, parameters of prepared statements, and bulk ingest.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
+use arrow_flight::{
+    FlightData,
+    decode::{DecodedPayload, FlightDataDecoder},
+    error::FlightError,
+    sql::{
+        Command, CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
+        CommandStatementUpdate, DoPutPreparedStatementResult, DoPutUpdateResult, TableDefinitionOptions,
+        TableExistsOption, TableNotExistOption,
+    },
+};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use insula_engine::{Engine, Error, ErrorKind, IngestMode, IngestTarget, Outcome};
+use prost::Message;
+use tonic::{Status, Streaming};
+
+use super::{Service, described, query::no_transaction, unserved};
+use crate::{
+    identity::Caller,
+    statements::{Bound, Parameters, Prepared, Statement},
+    status,
+};
+
+type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
+
+impl Service {
+    /// The answer's `app_metadata`.
+    pub(super) async fn put(&self, caller: &Caller, mut incoming: Streaming<FlightData>) -> Result<Bytes, Status> {
+        let mut first = incoming
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("DoPut without a message: the first one names the command"))?;
+        let descriptor = first
+            .flight_descriptor
+            .take()
+            .ok_or_else(|| Status::invalid_argument("the first message of DoPut lacks its flight_descriptor"))?;
+        let messages = stream::iter([Ok(first)])
+            .chain(incoming.map_err(FlightError::from))
+            // Some clients send the descriptor alone before anything else.
+            .try_filter(|data| future::ready(!data.data_header.is_empty()))
+            .boxed();
+        let count = match described(&descriptor)? {
+            Command::CommandStatementUpdate(update) => self.update(caller, update).await?,
+            Command::CommandStatementIngest(ingest) => self.ingest(caller, ingest, messages).await?,
+            Command::CommandPreparedStatementUpdate(update) => self.prepared_update(caller, update, messages).await?,
+            Command::CommandPreparedStatementQuery(query) => return self.bind(caller, query, messages).await,
+            command => return Err(unserved(&command, "DoPut")),
+        };
+        Ok(DoPutUpdateResult { record_count: count }.encode_to_vec().into())
+    }
+
+    async fn update(&self, caller: &Caller, update: CommandStatementUpdate) -> Result<i64, Status> {
+        no_transaction(update.transaction_id.as_ref())?;
+        let (engine, session) = (&self.engine, &caller.session);
+        let outcome = engine.execute(&caller.identity, session, &update.query, Vec::new()).await.map_err(status::of)?;
+        count(outcome).await
+    }
+
+    async fn prepared_update(
+        &self,
+        caller: &Caller,
+        update: CommandPreparedStatementUpdate,
+        messages: Incoming,
+    ) -> Result<i64, Status> {
+        let prepared = self.prepared(caller, &update.prepared_statement_handle)?;
+        let parameters = self.parameters(&prepared.statement, messages).await?;
+        match self.execute(caller, &prepared.statement, &parameters).await? {
+            Some(outcome) => count(outcome).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn bind(
+        &self,
+        caller: &Caller,
+        query: CommandPreparedStatementQuery,
+        messages: Incoming,
+    ) -> Result<Bytes, Status> {
+        let prepared: Arc<Prepared> = self.prepared(caller, &query.prepared_statement_handle)?;
+        let parameters = self.parameters(&prepared.statement, messages).await?;
+        let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
+            Some(batch) => Arc::new(self.described_with(caller, &prepared.statement, &batch.schema()).await?),
+            None => Arc::clone(&prepared.statement),
+        };
+        prepared.bind(Bound { statement, parameters });
+        let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(query.prepared_statement_handle) };
+        Ok(result.encode_to_vec().into())
+    }
+
+    async fn described_with(
+        &self,
+        caller: &Caller,
+        as_prepared: &Statement,
+        bound: &Schema,
+    ) -> Result<Statement, Status> {
+        let (sql, session) = (&as_prepared.sql, Arc::clone(&as_prepared.session));
+        let description = self.engine.describe(&caller.identity, &session, sql, Some(bound)).await;
+        Ok(Statement::new(sql, session, description.map_err(status::of)?))
+    }
+
+    /// Without a schema, or with one that has no columns, nothing is bound: the statement runs once as it stands.
+    async fn parameters(&self, statement: &Statement, messages: Incoming) -> Result<Parameters, Status> {
+        let Some((schema, mut batches)) = batches(messages).await? else { return Ok(None) };
+        let (given, wanted) = (schema.fields().len(), statement.description.parameters.fields().len());
+        if given == 0 {
+            return Ok(None);
+        }
+        if given != wanted {
+            let text = format!("the statement has {wanted} parameters, but {given} columns were bound");
+            return Err(Status::invalid_argument(text));
+        }
+        let (mut bound, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = batches.try_next().await.map_err(status::of)? {
+            bytes += batch.get_array_memory_size();
+            if bytes > self.parameter_limit {
+                let text = format!("parameters take more than {} bytes; bind fewer rows at once", self.parameter_limit);
+                return Err(Status::resource_exhausted(text));
+            }
+            bound.push(batch);
+        }
+        Ok(Some(Arc::new(bound)))
+    }
+
+    async fn ingest(&self, caller: &Caller, ingest: CommandStatementIngest, messages: Incoming) -> Result<i64, Status> {
+        let target = target(ingest)?;
+        let (schema, rows) = batches(messages)
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the ingest stream ended before its schema"))?;
+        let (engine, session) = (&self.engine, &caller.session);
+        let stored = engine.ingest(&caller.identity, session, target, schema, rows).await.map_err(status::of)?;
+        Ok(i64::try_from(stored).unwrap_or(i64::MAX))
+    }
+}
+
+/// Rows changed. -1, "unknown", for a statement that returned rows instead: they are read to the end, so that it ran.
+async fn count(outcome: Outcome) -> Result<i64, Status> {
+    match outcome {
+        Outcome::Count(count) => Ok(i64::try_from(count).unwrap_or(i64::MAX)),
+        Outcome::Rows { mut rows, .. } => {
+            while rows.try_next().await.map_err(status::of)?.is_some() {}
+            Ok(-1)
+        }
+    }
+}
+
+/// Schema and rows of a stream; `None` if it ended before its schema.
+async fn batches(messages: Incoming) -> Result<Option<(SchemaRef, insula_engine::RowStream)>, Status> {
+    let mut decoder = FlightDataDecoder::new(messages);
+    let schema: Arc<Schema> = loop {
+        match decoder.try_next().await.map_err(|error| status::of(refusal(error)))? {
+            None => return Ok(None),
+            Some(data) => match data.payload {
+                DecodedPayload::Schema(schema) => break schema,
+                DecodedPayload::None => {}
+                DecodedPayload::RecordBatch(_) => {
+                    return Err(Status::invalid_argument("rows came before their schema"));
+                }
+            },
+        }
+    };
+    let rows = decoder.filter_map(|item| {
+        future::ready(match item.map(|data| data.payload) {
+            Ok(DecodedPayload::RecordBatch(batch)) => Some(Ok::<RecordBatch, Error>(batch)),
+            Ok(DecodedPayload::None) => None,
+            Ok(DecodedPayload::Schema(_)) => {
+                Some(Err(Error::new(ErrorKind::InvalidArgument, "the stream changed its schema half-way")))
+            }
+            Err(error) => Some(Err(refusal(error))),
+        })
+    });
+    Ok(Some((schema, rows.boxed())))
+}
+
+/// A stream that breaks off is the client's end, whatever the transport calls it; all else is a malformed message.
+fn refusal(error: FlightError) -> Error {
+    match error {
+        FlightError::Tonic(status) if status.code() == tonic::Code::OutOfRange => {
+            Error::new(ErrorKind::ResourceExhausted, format!("{}; send smaller batches", status.message()))
+        }
+        FlightError::Tonic(status) => {
+            Error::new(ErrorKind::Cancelled, format!("the client's stream broke off: {}", status.message()))
+        }
+        other => Error::new(ErrorKind::InvalidArgument, format!("malformed Arrow data: {other}")),
+    }
+}
+
+fn target(ingest: CommandStatementIngest) -> Result<IngestTarget, Status> {
+    no_transaction(ingest.transaction_id.as_ref())?;
+    if ingest.temporary {
+        return Err(Status::unimplemented("temporary tables are not supported; ingest into a table, and drop it"));
+    }
+    if let Some(option) = ingest.options.keys().next() {
+        let text = match option.as_str() {
+            "user_column" => return Err(Status::unimplemented("the ingest option user_column is not supported yet")),
+            other => format!("unknown ingest option \"{other}\"; there are none"),
+        };
+        return Err(Status::invalid_argument(text));
+    }
+    match ingest.catalog.as_deref() {
+        None | Some("" | Engine::CATALOG) => {}
+        Some(other) => {
+            return Err(Status::not_found(format!("catalog \"{other}\" does not exist; there is only insula")));
+        }
+    }
+    if ingest.table.is_empty() {
+        return Err(Status::invalid_argument("the ingest names no table"));
+    }
+    let namespace = ingest.schema.filter(|schema| !schema.is_empty());
+    Ok(IngestTarget { namespace, table: ingest.table, mode: mode(ingest.table_definition_options.as_ref())? })
+}
+
+fn mode(options: Option<&TableDefinitionOptions>) -> Result<IngestMode, Status> {
+    let options = options.ok_or_else(|| Status::invalid_argument("the ingest lacks table_definition_options"))?;
+    match (options.if_not_exist(), options.if_exists()) {
+        (TableNotExistOption::Create, TableExistsOption::Fail) => Ok(IngestMode::Create),
+        (TableNotExistOption::Create, TableExistsOption::Append) => Ok(IngestMode::CreateAppend),
+        (TableNotExistOption::Create, TableExistsOption::Replace) => Ok(IngestMode::Replace),
+        (TableNotExistOption::Fail, TableExistsOption::Append) => Ok(IngestMode::Append),
+        (TableNotExistOption::Fail, TableExistsOption::Replace) => {
+            Err(Status::unimplemented("replacing only an existing table is not supported; let if_not_exist be CREATE"))
+        }
+        (TableNotExistOption::Fail, TableExistsOption::Fail) => {
+            Err(Status::invalid_argument("an ingest that fails whether the table exists or not can never succeed"))
+        }
+        (TableNotExistOption::Unspecified, _) | (_, TableExistsOption::Unspecified) => {
+            Err(Status::invalid_argument("if_not_exist and if_exists of an ingest must be specified"))
+        }
+    }
+}

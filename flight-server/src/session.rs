@@ -1,0 +1,80 @@
+//! The engine's sessions, found again from request to request: by bearer token, else by user and connection.
+//!
+//! A client never names a session; it only proves who it is, and the session follows from that. So nobody can use, or
+//! make the server open, a session of somebody else.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use insula_engine::{Identity, Session};
+use insula_proto::UserNo;
+use parking_lot::Mutex;
+
+use crate::identity::tokens::TokenId;
+
+/// Idle sessions beyond this number are closed, the longest idle first. A session is a few strings.
+const CAPACITY: usize = 65_536;
+
+/// By what a client is known again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Origin {
+    Token(TokenId),
+    Connection(Option<SocketAddr>),
+}
+
+/// The user is part of the key, since one connection or token (`x-insula-run-as`) may speak for several.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Key {
+    pub user: UserNo,
+    pub origin: Origin,
+}
+
+struct Entry {
+    session: Arc<Session>,
+    used: Instant,
+}
+
+pub struct Sessions {
+    idle_limit: Duration,
+    open: Mutex<HashMap<Key, Entry>>,
+}
+
+impl Sessions {
+    pub fn new(idle_limit: Duration) -> Self {
+        Self { idle_limit, open: Mutex::default() }
+    }
+
+    pub fn resolve(&self, key: Key, user: &Identity) -> Arc<Session> {
+        let now = Instant::now();
+        let mut open = self.open.lock();
+        if open.len() >= CAPACITY && !open.contains_key(&key) {
+            make_room(&mut open);
+        }
+        let entry = open.entry(key).or_insert_with(|| Entry { session: Arc::new(Session::new(user)), used: now });
+        entry.used = now;
+        Arc::clone(&entry.session)
+    }
+
+    /// The next request of this client starts from the defaults.
+    pub fn close(&self, key: &Key) {
+        self.open.lock().remove(key);
+    }
+
+    pub fn sweep(&self) {
+        let limit = self.idle_limit;
+        self.open.lock().retain(|_, entry| entry.used.elapsed() < limit);
+    }
+}
+
+/// Drops the longest idle eighth, so that a full table is not searched again for every newcomer.
+fn make_room(open: &mut HashMap<Key, Entry>) {
+    let mut by_age: Vec<_> = open.iter().map(|(key, entry)| (entry.used, *key)).collect();
+    by_age.sort_unstable_by_key(|(used, _)| *used);
+    for (_, key) in by_age.into_iter().take(CAPACITY / 8) {
+        open.remove(&key);
+    }
+}

@@ -1,0 +1,68 @@
+use std::fs;
+
+use super::*;
+
+fn load(flags: Flags, file: &str) -> Result<Settings, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("insula.toml");
+    fs::write(&path, file).unwrap();
+    Settings::load(flags, Some(&path))
+}
+
+fn refusal(flags: Flags, file: &str) -> String {
+    load(flags, file).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_given() {
+    assert_eq!(Settings::load(Flags::default(), None).unwrap(), Settings::default());
+}
+
+#[test]
+fn a_flag_beats_the_file() {
+    let flags = Flags { memory_limit: Some("1GB".into()), ..Flags::default() };
+    let settings = load(flags, "memory-limit = \"512MB\"\nstatement_timeout = \"30s\"\ndev = true").unwrap();
+    assert_eq!(settings.memory_limit, ByteSize::gb(1));
+    assert_eq!(settings.statement_timeout, Duration::from_secs(30));
+    assert!(settings.dev);
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    let message = refusal(Flags::default(), "memory_limti = \"1GB\"");
+    assert!(message.contains("unknown setting \"memory_limti\"") && message.contains("insula.toml"), "{message}");
+}
+
+#[test]
+fn a_bad_value_names_its_key_and_source() {
+    let message = refusal(Flags::default(), "statement_timeout = \"soon\"");
+    assert!(message.contains("statement_timeout") && message.contains("insula.toml"), "{message}");
+    let flags = Flags { memory_limit: Some("lots".into()), ..Flags::default() };
+    let message = refusal(flags, "");
+    assert!(message.contains("memory_limit") && message.contains("command line"), "{message}");
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let message = Settings::load(Flags::default(), Some(Path::new("/nowhere/insula.toml"))).unwrap_err().to_string();
+    assert!(message.contains("/nowhere/insula.toml"), "{message}");
+}
+
+#[test]
+fn believing_names_needs_a_loopback_address() {
+    assert!(refusal(Flags::default(), "dev = true\nlisten = \"0.0.0.0:0\"").contains("--dev"));
+    let file = "trust_user_header = \"x-user\"\nlisten = \"0.0.0.0:0\"";
+    assert!(refusal(Flags::default(), file).contains("--trust-user-header"));
+    load(Flags::default(), "dev = true\nlisten = \"[::1]:0\"").unwrap();
+}
+
+#[test]
+fn half_of_tls_is_none() {
+    assert!(refusal(Flags::default(), "tls_cert = \"cert.pem\"").contains("--tls-key"));
+}
+
+#[test]
+fn zero_means_no_statement_timeout() {
+    let settings = load(Flags::default(), "statement_timeout = \"0s\"").unwrap();
+    assert_eq!(settings.statement_limit(), None);
+}

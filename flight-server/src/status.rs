@@ -1,0 +1,61 @@
+//! Errors on their way out: the one place that gives them a gRPC code, and the one place that logs them.
+
+use insula_engine::{Error, ErrorKind};
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+#[cfg(test)]
+mod tests;
+
+/// Metadata of an answer has to fit in one header list, 16 KB on most clients; percent-encoding can treble the text.
+const MESSAGE_LIMIT: usize = 4_000;
+
+/// What the client is told of an engine's error.
+pub fn of(error: Error) -> Status {
+    let code = code(error.kind());
+    match code {
+        Code::Internal => internal(error.message()),
+        Code::DataLoss => {
+            tracing::error!(error = error.message(), "data failed its checks");
+            Status::new(code, shortened(error.message()))
+        }
+        _ => {
+            // No message here: it may quote the statement, and statements are seen by their user alone.
+            tracing::debug!(?code, "refused");
+            Status::new(code, shortened(error.message()))
+        }
+    }
+}
+
+/// A bug: the details go to the log, the client gets the id under which they stand there.
+pub fn internal(details: impl std::fmt::Display) -> Status {
+    let id = Uuid::new_v4();
+    tracing::error!(%id, error = %details, "internal error");
+    Status::internal(format!("internal error {id}; the server's log explains it"))
+}
+
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Unauthenticated => Code::Unauthenticated,
+        ErrorKind::PermissionDenied => Code::PermissionDenied,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::InvalidArgument => Code::InvalidArgument,
+        ErrorKind::FailedPrecondition => Code::FailedPrecondition,
+        ErrorKind::Aborted => Code::Aborted,
+        ErrorKind::ResourceExhausted => Code::ResourceExhausted,
+        ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::DataLoss => Code::DataLoss,
+        ErrorKind::Unimplemented => Code::Unimplemented,
+        ErrorKind::Internal => Code::Internal,
+    }
+}
+
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
