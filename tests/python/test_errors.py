@@ -1,0 +1,107 @@
+"""Bad input: the code of the contract, a message that names the thing, and a server that goes on."""
+
+import pytest
+
+CASES = {
+    "SELEC 1": ("InvalidArgument", "SELEC"),
+    "": ("InvalidArgument",),
+    "SELECT 1; SELECT 2": ("InvalidArgument",),
+    "SELECT nam FROM {t}": ("InvalidArgument", "nam", "name"),
+    "SELECT * FROM {ns}.itemz": ("NotFound", "itemz"),
+    "SELECT * FROM nowhere.items": ("NotFound", "nowhere"),
+    "SELECT no_such_function(1)": ("InvalidArgument", "no_such_function"),
+    "SELECT 1 / 0": ("InvalidArgument",),
+    "SELECT CAST('x' AS INT)": ("InvalidArgument",),
+    "SELECT 9223372036854775807 + id FROM {t}": ("InvalidArgument",),
+    "SELECT id FROM {t} WHERE name + 1 > DATE '2013-01-01'": ("InvalidArgument",),
+    "INSERT INTO {t} VALUES (1)": ("InvalidArgument",),
+    "INSERT INTO {t} VALUES ('x', 'y', 1)": ("InvalidArgument",),
+    "INSERT INTO {t} VALUES (3, 'big', 3000000000)": ("InvalidArgument",),
+    "INSERT INTO {t} (id, nam) VALUES (1, 'x')": ("InvalidArgument", "nam"),
+    "UPDATE {t} SET nam = 'x'": ("InvalidArgument", "nam"),
+    "UPDATE {ns}.itemz SET name = 'x'": ("NotFound", "itemz"),
+    "DELETE FROM {t} WHERE nam = 'x'": ("InvalidArgument", "nam"),
+    "DELETE FROM {t} WHERE id / 0 = 1": ("InvalidArgument",),
+    "CREATE TABLE {ns}.t (id INT) WITH (flush_rowz = 3)": ("InvalidArgument", "flush_rowz", "flush_rows"),
+    "CREATE TABLE {ns}.t (id INT) WITH (flush_rows = 'many')": ("InvalidArgument", "flush_rows"),
+    "CREATE TABLE {ns}.t (id INT, id INT)": ("InvalidArgument", "id"),
+    "CREATE TABLE {ns}.t (id INT, PRIMARY KEY (idd))": ("InvalidArgument", "idd"),
+    "CREATE TABLE {ns}.t (id INT PRIMARY KEY, PRIMARY KEY (id))": ("InvalidArgument",),
+    "CREATE TABLE {ns}.t (_deleted BOOLEAN)": ("InvalidArgument", "_deleted"),
+    "CREATE TABLE {ns}.t (id NO_SUCH_TYPE)": ("InvalidArgument", "NO_SUCH_TYPE"),
+    "CREATE TABLE {t} (id INT)": ("AlreadyExists", "items"),
+    "CREATE TABLE nowhere.t (id INT)": ("NotFound", "nowhere"),
+    "CREATE NAMESPACE {ns}": ("AlreadyExists", "{ns}"),
+    "DROP TABLE {ns}.itemz": ("NotFound", "itemz"),
+    "DROP NAMESPACE {ns}": ("FailedPrecondition", "items"),
+    "DROP NAMESPACE nowhere": ("NotFound", "nowhere"),
+    "FLUSH TABLE {ns}.itemz": ("NotFound", "itemz"),
+    "SET insula.no_such_setting = 1": ("InvalidArgument", "no_such_setting"),
+    "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'": ("PermissionDenied",),
+    "COPY (SELECT 1) TO '/tmp/x.csv'": ("PermissionDenied",),
+    "SET datafusion.execution.batch_size = 1": ("PermissionDenied",),
+}
+
+
+@pytest.mark.parametrize("path", ["execute", "update"])
+@pytest.mark.parametrize("sql", CASES)
+def test_bad_statements(admin, namespace, items, refused, sql, path):
+    admin.change(f"INSERT INTO {items} VALUES (1, 'one', 1), (2, 'two', 2)")
+    code, *words = (word.replace("{ns}", namespace) for word in CASES[sql])
+    with refused(code, *words):
+        if path == "execute":
+            admin.rows(sql.format(t=items, ns=namespace))
+        else:
+            admin.change(sql.format(t=items, ns=namespace))
+    assert admin.rows(f"SELECT * FROM {items} ORDER BY id") == [(1, "one", 1), (2, "two", 2)]
+
+
+def test_a_path_is_no_table(alice, refused):
+    for path in ("/etc/passwd", "file:///etc/passwd", "x.parquet"):
+        with refused("NotFound"):
+            alice.rows(f'SELECT * FROM "{path}"')
+        with refused("NotFound"):
+            alice.rows(f"SELECT * FROM '{path}'")
+
+
+def test_if_exists_and_if_not_exists(admin, namespace, items):
+    for statement in (
+        f"CREATE NAMESPACE IF NOT EXISTS {namespace}",
+        f"CREATE TABLE IF NOT EXISTS {items} (other INT)",
+        f"DROP TABLE IF EXISTS {namespace}.itemz",
+        "DROP NAMESPACE IF EXISTS nowhere",
+    ):
+        admin.change(statement)
+    assert admin.rows(f"SELECT count(*) FROM {items}") == [(0,)]
+
+
+def test_drop_namespace_cascade(admin, alice, namespace, items, refused):
+    alice.change(f"INSERT INTO {items} VALUES (1, 'one', 1)")
+    admin.change(f"DROP NAMESPACE {namespace} CASCADE")
+    with refused("NotFound"):
+        alice.rows(f"SELECT * FROM {items}")
+    admin.change(f"CREATE NAMESPACE {namespace}")
+    admin.change(f"CREATE TABLE {items} (id BIGINT PRIMARY KEY)")
+    assert alice.rows(f"SELECT * FROM {items}") == []
+
+
+def test_messages_hold_no_rows_and_no_internals(alice, items):
+    alice.change(f"INSERT INTO {items} VALUES (1, 'hush-hush', 1)")
+    for sql in (f"SELECT CAST(name AS INT) FROM {items}", f"SELECT id / 0 FROM {items}", f"SELECT nam FROM {items}"):
+        with pytest.raises(Exception) as failure:
+            alice.rows(sql)
+        for word in ("hush-hush", "DataFusionError", "SchemaError(", "src/", ".rs"):
+            assert word not in str(failure.value)
+
+
+def test_a_syntax_error_says_where(alice, refused):
+    with refused("InvalidArgument", "Line: 2", "Column"):
+        alice.rows("SELECT 1\nFROM WHERE")
+
+
+def test_names_fold_as_in_postgresql(admin, alice, namespace, items):
+    alice.change(f"INSERT INTO {items.upper()} (ID, Name) VALUES (1, 'one')")
+    assert alice.rows(f"SELECT Id FROM insula.{namespace}.ITEMS") == [(1,)]
+    admin.change(f'CREATE TABLE {namespace}."Mixed" ("Key" INT PRIMARY KEY)')
+    alice.change(f'INSERT INTO {namespace}."Mixed" VALUES (1)')
+    assert alice.rows(f'SELECT "Key" FROM {namespace}."Mixed"') == [(1,)]

@@ -1,0 +1,89 @@
+"""Prepared queries and updates with `?` and `$n`, one row of parameters and many."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+
+@pytest.fixture
+def filled(alice, items):
+    alice.change(f"INSERT INTO {items} VALUES (1, 'one', 10), (2, 'two', 20), (3, 'three', NULL)")
+    return items
+
+
+@pytest.mark.parametrize("marks", [("?", "?"), ("$1", "$2")])
+def test_query(alice, filled, marks):
+    sql = f"SELECT id FROM {filled} WHERE size = {marks[0]} OR name = {marks[1]} ORDER BY id"
+    assert alice.rows(sql, [10, "three"]) == [(1,), (3,)]
+    assert alice.rows(sql, [20, "nobody"]) == [(2,)]
+
+
+def test_numbered_parameters_out_of_order_and_repeated(alice, filled):
+    assert alice.rows(f"SELECT id FROM {filled} WHERE name = $2 AND size = $1 AND size <= $1", [10, "one"]) == [(1,)]
+
+
+@pytest.mark.parametrize("mark", ["?", "$"])
+def test_twelve_parameters_keep_their_order(alice, mark):
+    marks = ["?" if mark == "?" else f"${i + 1}" for i in range(12)]
+    sql = "SELECT " + ", ".join(f"CAST({m} AS BIGINT) AS c{i}" for i, m in enumerate(marks))
+    assert alice.rows(sql, list(range(100, 112))) == [tuple(range(100, 112))]
+
+
+def test_parameter_schema(alice, filled):
+    with alice.connection.cursor() as cursor:
+        schema = cursor.adbc_prepare(f"INSERT INTO {filled} VALUES (?, ?, ?)")
+    assert schema.types == [pa.int64(), pa.string(), pa.int32()] and all(field.nullable for field in schema)
+
+
+def test_result_schema_before_execution(alice, filled):
+    with alice.connection.cursor() as cursor:
+        schema = cursor.adbc_execute_schema(f"SELECT id, name, size FROM {filled} WHERE id = ?")
+    assert schema.names == ["id", "name", "size"] and schema.types == [pa.int64(), pa.string(), pa.int32()]
+
+
+def test_null_parameters(alice, filled):
+    assert alice.change(f"UPDATE {filled} SET size = ? WHERE id = ?", [(None, 1)]) == 1
+    assert alice.rows(f"SELECT id FROM {filled} WHERE size IS NULL ORDER BY id") == [(1,), (3,)]
+
+
+def test_executemany(alice, filled):
+    assert alice.change(f"INSERT INTO {filled} VALUES (?, ?, ?)", [(i, f"n{i}", i) for i in range(10, 60)]) == 50
+    assert alice.change(f"UPDATE {filled} SET size = $2 WHERE id = $1", [(10, -1), (11, -2), (999, -3)]) == 2
+    assert alice.change(f"DELETE FROM {filled} WHERE id = ?", [(i,) for i in range(20, 60)]) == 40
+    assert alice.rows(f"SELECT count(*), min(size) FROM {filled}") == [(13, -2)]
+
+
+def test_a_query_with_many_rows_of_parameters(alice, filled):
+    rows = pa.table({"1": pa.array([3, 1, 99, 3])})
+    assert alice.rows(f"SELECT id FROM {filled} WHERE id = ?", rows) == [(3,), (1,), (3,)]
+
+
+def test_insert_by_parameters_of_every_simple_type(alice, admin, namespace):
+    table = f"{namespace}.t"
+    admin.change(
+        f"CREATE TABLE {table} (i SMALLINT, d DOUBLE, b BOOLEAN, s TEXT, x BYTEA, n DECIMAL(12, 2), day DATE,"
+        " at TIMESTAMP(6) WITH TIME ZONE)"
+    )
+    row = (7, 2.5, True, "ß", b"\x00\xff", Decimal("12.34"), date(2013, 1, 2), datetime(2013, 1, 2, 3, 4, 5, 6, UTC))
+    marks = ", ".join("?" * len(row))
+    assert alice.change(f"INSERT INTO {table} VALUES ({marks})", [row, (None,) * len(row)]) == 2
+    assert alice.rows(f"SELECT * FROM {table} WHERE s IS NOT NULL") == [row]
+    assert alice.rows(f"SELECT count(*) FROM {table} WHERE day = ? AND at = ? AND n = ?", [row[6], row[7], row[5]]) == [
+        (1,)
+    ]
+
+
+def test_a_parameter_is_never_sql(alice, filled):
+    assert alice.rows(f"SELECT id FROM {filled} WHERE name = ?", ["one' OR '1'='1"]) == []
+
+
+def test_wrong_number_and_wrong_type(alice, filled, refused):
+    with refused("InvalidArgument"):
+        alice.rows(f"SELECT id FROM {filled} WHERE id = ? AND size = ?", [1])
+    with refused("InvalidArgument"):
+        alice.change(f"INSERT INTO {filled} VALUES (?, ?, ?)", [("not a number", "x", 1)])
+    with refused("InvalidArgument"):
+        alice.rows(f"SELECT id FROM {filled} WHERE id = ?")
+    assert alice.rows(f"SELECT count(*) FROM {filled}") == [(3,)]

@@ -1,0 +1,127 @@
+"""CREATE, ALTER and DROP USER; names of every kind are names, and never paths, patterns or SQL."""
+
+import pytest
+from adbc_driver_flightsql import dbapi
+
+from conftest import Login, quoted
+from demo import adbc
+
+ODD_NAMES = {
+    "path": "../x",
+    "absolute": "/etc/passwd",
+    "double quote": 'a"b',
+    "single quote": "a'b",
+    "statement": "x'; DROP TABLE t; --",
+    "pattern": "%",
+    "underscore": "_",
+    "space": " ",
+    "spaces around": " a ",
+    "unicode": "Zoë 🦊 東京",
+    "case": "ADMIN",
+    "long": "n" * 256,
+    "long unicode": "é" * 128,
+    "newline": "a\nb",
+    "one byte": "a",
+    "two": "ab",
+    "separator": "a|b/c\\d",
+    "percent": "a%20b",
+}
+
+
+@pytest.fixture(scope="module")
+def crowd(server, admin):
+    """All the odd users at once, each with one row that holds the name."""
+    admin.change("CREATE NAMESPACE crowd")
+    admin.change("CREATE TABLE crowd.names (id INT PRIMARY KEY, name TEXT)")
+    logins = {kind: Login(server, name, f"password of {kind}") for kind, name in ODD_NAMES.items()}
+    for kind, login in logins.items():
+        admin.change(f"CREATE USER {quoted(login.name)} PASSWORD 'password of {kind}'")
+        assert login.change("INSERT INTO crowd.names VALUES (1, ?)", [(login.name,)]) == 1
+    admin.change("FLUSH TABLE crowd.names")
+    yield logins
+    for login in logins.values():
+        login.close()
+
+
+@pytest.mark.parametrize("kind", ODD_NAMES)
+def test_odd_names_see_their_own_row(crowd, kind):
+    assert crowd[kind].rows("SELECT id, name, CURRENT_USER FROM crowd.names") == [(1, ODD_NAMES[kind], ODD_NAMES[kind])]
+
+
+def test_no_file_is_named_after_a_user(crowd, server):
+    paths = "\n".join(str(path.relative_to(server.data_dir)) for path in server.data_dir.rglob("*"))
+    assert "passwd" not in paths and "Zo" not in paths and "nnnnnnnn" not in paths
+    assert not (server.data_dir.parent / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["", "n" * 257, "é" * 129, "a\0b"], ids=["empty", "257", "258 bytes", "NUL"])
+def test_names_that_are_none(admin, refused, name):
+    with refused("InvalidArgument"):
+        admin.change(f"CREATE USER {quoted(name)} PASSWORD 'x'")
+
+
+def test_create_user_twice(admin, alice, refused):
+    with refused("AlreadyExists", alice.name):
+        admin.change(f"CREATE USER {quoted(alice.name)} PASSWORD 'other'")
+    assert alice.rows("SELECT 1") == [(1,)]
+
+
+def test_alter_user_changes_the_password(admin, alice):
+    admin.change(f"ALTER USER {quoted(alice.name)} PASSWORD 'new one'")
+    with pytest.raises(dbapi.Error):
+        adbc.connect(alice.server.url, alice.name, alice.password).close()
+    alice.password = "new one"
+    assert adbc.scalar(alice.connect(), "SELECT 1") == 1
+
+
+def test_drop_user_ends_the_sessions(admin, alice, refused):
+    assert alice.rows("SELECT 1") == [(1,)]
+    admin.change(f"DROP USER {quoted(alice.name)}")
+    with refused("Unauthenticated"):
+        alice.rows("SELECT 1")
+    with pytest.raises(dbapi.Error):
+        adbc.connect(alice.server.url, alice.name, alice.password).close()
+    with refused("NotFound", alice.name):
+        admin.change(f"DROP USER {quoted(alice.name)}")
+
+
+def test_a_new_user_of_a_dropped_name_sees_nothing_of_the_old(admin, new_user, items):
+    old = new_user("phoenix")
+    old.change(f"INSERT INTO {items} VALUES (1, 'old', 1)")
+    admin.change("DROP USER phoenix")
+    assert new_user("phoenix").rows(f"SELECT count(*) FROM {items}") == [(0,)]
+
+
+def test_roles(admin, server, alice, refused):
+    admin.change("CREATE USER deputy PASSWORD 'd' ROLE admin")
+    deputy = Login(server, "deputy", "d")
+    deputy.change("CREATE NAMESPACE of_the_deputy")
+    admin.change("ALTER USER deputy ROLE user")
+    with refused("PermissionDenied"):
+        deputy.change("CREATE NAMESPACE another")
+    deputy.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE NAMESPACE mine",
+        "CREATE TABLE {ns}.t (id INT)",
+        "CREATE TABLE {ns}.t AS SELECT 1 AS one",
+        "DROP TABLE {ns}.items",
+        "DROP NAMESPACE {ns}",
+        "CREATE USER eve PASSWORD 'x'",
+        "ALTER USER admin PASSWORD 'x'",
+        "DROP USER admin",
+    ],
+)
+def test_administration_is_for_admin(alice, namespace, items, refused, statement):
+    with refused("PermissionDenied"):
+        alice.change(statement.format(ns=namespace))
+    assert alice.rows(f"SELECT count(*) FROM {items}") == [(0,)]
+
+
+def test_passwords_are_not_in_the_log(server, admin, new_user):
+    user = new_user()
+    assert user.rows("SELECT 1") == [(1,)]
+    assert user.password not in server.log.read_text()
