@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs what a part needs: `setup.sh native|python|grpcurl|all`. Does nothing that is already done.
+. "$(dirname "$0")/env.sh"
+
+# RocksDB is compiled from its C++ source, and its bindings are made by libclang.
+APT_PACKAGES=(build-essential clang libclang-dev)
+GRPCURL_VERSION=v1.9.4
+
+need() { # need COMMAND WHAT-TO-DO
+    command -v "$1" >/dev/null || fail "setup: $1 is missing: $2"
+}
+
+apt_install() {
+    if [ "$(id -u)" = 0 ]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+    else
+        fail "setup: these packages are missing: $*. Install them with: sudo apt-get install $*"
+    fi
+}
+
+native() {
+    need cargo "install Rust 1.94 or newer from https://rustup.rs"
+    local missing=()
+    for package in "${APT_PACKAGES[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    # A machine without dpkg is no Debian: there the compiler's own message has to do.
+    if [ ${#missing[@]} -gt 0 ] && command -v dpkg-query >/dev/null; then
+        apt_install "${missing[@]}"
+    fi
+}
+
+python() {
+    need python3 "install Python 3.11 or newer"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "setup: python3 is older than 3.11"
+    local stamp="$VENV/.requirements"
+    cmp -s tests/python/requirements.txt "$stamp" && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+    python3 -m venv "$VENV"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+    cp tests/python/requirements.txt "$stamp"
+}
+
+grpcurl() {
+    local stamp="$BUILD_CACHE/bin/.grpcurl-$GRPCURL_VERSION"
+    [ -x "$GRPCURL" ] && [ -e "$stamp" ] && return
+    need go "install Go 1.24 or newer from https://go.dev/dl"
+    mkdir -p "$BUILD_CACHE/bin"
+    GOBIN="$BUILD_CACHE/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"
+    touch "$stamp"
+}
+
+case "${1:-all}" in
+    native | python | grpcurl) "$1" ;;
+    all) native && python && grpcurl ;;
+    *) fail "setup: unknown part '$1': native, python, grpcurl or all" ;;
+esac

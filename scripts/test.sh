@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# All tests. Each stage is named and timed; a failed one does not hide the next; the last lines carry the counts.
+. "$(dirname "$0")/env.sh"
+LOGS="$(mktemp -d)"
+trap 'rm -rf "$LOGS"' EXIT
+FAILED=()
+
+stage() { # stage NAME COMMAND…
+    local name="$1"
+    shift
+    if ! timed "$name" "$@" 2>&1 | tee "$LOGS/$name"; then FAILED+=("$name"); fi
+}
+
+rust_counts() {
+    awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+         END { printf "%d passed, %d failed, %d ignored", passed, failed, ignored }' "$1"
+}
+
+started="$SECONDS"
+timed "setup" scripts/setup.sh all
+timed "build" scripts/build.sh || fail "test: the build failed, nothing was tested"
+stage format scripts/fmt.sh --check
+stage rust cargo test --release --workspace --no-fail-fast
+stage python "$PYTHON" -m pytest -c tests/python/pytest.ini --rootdir . tests/python
+stage grpcurl scripts/grpcurl.sh
+
+printf '\n== all stages in %d s\n' "$((SECONDS - started))"
+printf 'rust:    %s\n' "$(rust_counts "$LOGS/rust")"
+printf 'python:  %s\n' "$(grep -E '^(=+ )?[0-9]+ (passed|failed|error)' "$LOGS/python" | tail -1 | tr -d '=' || true)"
+printf 'grpcurl: %s\n' "$(grep -E '^[0-9]+ passed' "$LOGS/grpcurl" | tail -1 || true)"
+if [ ${#FAILED[@]} -gt 0 ]; then fail "FAILED: ${FAILED[*]}"; fi
+echo "all stages passed"
