@@ -40,7 +40,8 @@ impl Snapshot {
         if self.has_namespace(namespace) {
             return Ok(());
         }
-        let hint = nearest(namespace, self.namespaces()).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+        let hint =
+            nearest(namespace, self.namespaces()).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
         Err(Error::not_found(format!("namespace \"{namespace}\" does not exist{hint}")))
     }
 

@@ -45,6 +45,8 @@ impl Template {
         // Clients of Flight SQL know Utf8 better than views (older Java, JavaScript and C# do not know views at all).
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.collect_spans = true;
+        // Without one, TIMESTAMP WITH TIME ZONE would be planned as a timestamp without.
+        options.execution.time_zone = Some(Settings::DEFAULT_TIME_ZONE.into());
         options.execution.parquet.schema_force_view_types = false;
         options.optimizer.expand_views_at_output = true;
         let state = SessionStateBuilder::new()

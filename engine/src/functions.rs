@@ -194,9 +194,7 @@ impl ScalarUDFImpl for IdFunction {
             Id::Snowflake(store) => {
                 Arc::new(store.next_ids(rows).into_iter().map(u64::cast_signed).collect::<Int64Array>())
             }
-            Id::Ulid => {
-                Arc::new((0..rows).map(|_| Some(ulid::Ulid::generate().to_string())).collect::<StringArray>())
-            }
+            Id::Ulid => Arc::new((0..rows).map(|_| Some(ulid::Ulid::generate().to_string())).collect::<StringArray>()),
         }))
     }
 }

@@ -62,12 +62,7 @@ async fn prepare(request: &Request<'_>, target: &IngestTarget, schema: &Schema) 
     }
 }
 
-async fn fill(
-    request: &Request<'_>,
-    table: &Arc<TableDef>,
-    schema: &Schema,
-    batches: &mut RowStream,
-) -> Result<u64> {
+async fn fill(request: &Request<'_>, table: &Arc<TableDef>, schema: &Schema, batches: &mut RowStream) -> Result<u64> {
     check_may_write(request.user, table)?;
     let context = request.context(SystemColumns::default())?;
     let shape = Shape::new(table, schema)?;
@@ -136,12 +131,14 @@ fn widens(given: &DataType, wanted: &DataType) -> bool {
         _ => None,
     };
     match (given, wanted) {
-        (T::Utf8 | T::LargeUtf8, T::Utf8 | T::LargeUtf8) | (T::Binary | T::LargeBinary, T::Binary | T::LargeBinary) => true,
+        (T::Utf8 | T::LargeUtf8, T::Utf8 | T::LargeUtf8) | (T::Binary | T::LargeBinary, T::Binary | T::LargeBinary) => {
+            true
+        }
         (T::Float16, T::Float32 | T::Float64) | (T::Float32, T::Float64) => true,
         // Values that do not fit are refused one by one, by the cast.
         (given, wanted) if rank(given).is_some() && rank(wanted).is_some() => true,
-        (given, T::Float64 | T::Decimal128(..) | T::Decimal256(..)) => rank(given).is_some(),
         (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..) | T::Decimal256(..)) => true,
+        (given, T::Float64 | T::Decimal128(..) | T::Decimal256(..)) => rank(given).is_some(),
         (T::Timestamp(_, a), T::Timestamp(_, b)) => a.is_some() == b.is_some(),
         (T::Time32(_) | T::Time64(_), T::Time32(_) | T::Time64(_)) | (T::Date32, T::Date64) => true,
         _ => false,
@@ -172,7 +169,8 @@ async fn default_values(context: &Context, sql: &str, count: usize) -> Result<Ar
     let batch = RecordBatch::try_from_iter([("n", series)])?;
     let table = datafusion::datasource::MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     let source = datafusion::datasource::provider_as_source(Arc::new(table));
-    let plan: LogicalPlan = LogicalPlanBuilder::scan("defaults", source, None)?.project([expr.alias("value")])?.build()?;
+    let plan: LogicalPlan =
+        LogicalPlanBuilder::scan("defaults", source, None)?.project([expr.alias("value")])?.build()?;
     let physical = context.state().create_physical_plan(&plan).await?;
     let batches = collect(physical, context.task()).await?;
     let batch = arrow::compute::concat_batches(&physical_schema(&batches)?, &batches)?;

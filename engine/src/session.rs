@@ -45,7 +45,9 @@ impl Session {
         let mut settings = self.settings.write();
         match canonical(name)? {
             "catalog" if value == Engine::CATALOG => {}
-            "catalog" => return Err(Error::not_found(format!("catalog \"{value}\" does not exist; there is only insula"))),
+            "catalog" => {
+                return Err(Error::not_found(format!("catalog \"{value}\" does not exist; there is only insula")));
+            }
             "schema" => settings.schema = value.to_owned(),
             "insula.show_system_columns" => settings.show_system_columns = boolean(name, value)?,
             _ => settings.time_zone = time_zone(value)?,

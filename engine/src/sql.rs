@@ -34,10 +34,6 @@ impl SystemColumns {
             .filter_map(|(named, name)| named.then_some(name))
     }
 
-    pub fn any(self) -> bool {
-        self != Self::default()
-    }
-
     fn note(&mut self, word: &str) {
         match word {
             table::UPDATED => self.updated = true,
@@ -84,6 +80,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
 }
 
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
+    refuse_external(&tokens)?;
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
@@ -149,6 +146,17 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
         }
     }
     named
+}
+
+/// `CREATE … EXTERNAL TABLE` reaches outside the database, in whatever way it goes on.
+fn refuse_external(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut words = significant(tokens).map(|(_, token)| token);
+    if words.next().is_some_and(|first| is_word(first, "CREATE"))
+        && words.take(4).take_while(|word| !is_word(word, "TABLE")).any(|word| is_word(word, "EXTERNAL"))
+    {
+        return Err(Error::denied("CREATE EXTERNAL TABLE reaches outside the database"));
+    }
+    Ok(())
 }
 
 /// Takes `USER`, `SHARED` or `STREAM` out of `CREATE … TABLE`.

@@ -110,10 +110,12 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
                 Err(command) => Work::Utility(Utility::from_command(command)?),
             });
         }
-        Statement::CreateTable(ast, kind) => return Definition::create_table(*ast, kind).map(Box::new).map(Work::Define),
+        Statement::CreateTable(ast, kind) => {
+            return Definition::create_table(*ast, kind).map(Box::new).map(Work::Define);
+        }
         Statement::Sql(ast) => *ast,
     };
-    wildcard::hide_system_columns(&mut ast, named)?;
+    wildcard::expand(&mut ast, named)?;
     match ast {
         ast @ (Ast::Query(_) | Ast::Explain { .. }) => Ok(Work::Query(Box::new(ast))),
         ast @ (Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Truncate(_)) => {

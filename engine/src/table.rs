@@ -9,12 +9,13 @@ mod guard;
 mod hot;
 mod provider;
 mod resolver;
+mod restore;
 mod shadow;
 mod wrapper;
 
 pub(crate) use cold::OBJECT_STORE_URL;
-pub(crate) use provider::UserTable;
-pub(crate) use resolver::{CatalogList, Tables, Target};
+use provider::UserTable;
+pub(crate) use resolver::{CatalogList, Tables, target_name};
 
 #[cfg(test)]
 mod tests;

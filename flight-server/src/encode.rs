@@ -3,7 +3,7 @@
 //! Older Java, JS and C# clients know no views, and few know dictionaries or run-end encoding; so a result's *wire
 //! schema* has none. FlightInfo, GetSchema, prepared statements and DoGet all take it from here, since clients compare.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use insula_engine::RowStream;
 use tonic::Status;
 
-use crate::{identity::layer::panicked, status};
+use crate::status;
 
 #[cfg(test)]
 mod tests;
@@ -88,8 +88,7 @@ pub fn rows(wire: SchemaRef, rows: RowStream) -> DataStream {
         FlightError::Tonic(status) => *status,
         other => status::internal(other),
     });
-    // A panic in an operator of the plan would otherwise end the connection, with all its other streams.
-    AssertUnwindSafe(encoded).catch_unwind().map(|item| item.unwrap_or_else(|panic| Err(panicked(&*panic)))).boxed()
+    encoded.boxed()
 }
 
 pub fn batches(wire: SchemaRef, batches: Vec<RecordBatch>) -> DataStream {

@@ -4,9 +4,11 @@
 //! commands into calls of the engine, and returns through [`encode`] or [`status`]. The engine knows no gRPC; this
 //! crate knows no key layout, no Parquet and no plan.
 
+mod body;
 pub mod cli;
 mod deadline;
 mod encode;
+mod executor;
 mod identity;
 mod seal;
 pub mod serve;

@@ -21,6 +21,7 @@ use tonic_reflection::server::Builder as Reflection;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    executor::Executor,
     identity::{
         Authenticator, Ways,
         layer::{Authenticated, Gate},
@@ -35,6 +36,7 @@ type Flight = FlightServiceServer<Service>;
 
 /// Proxies cut connections that say nothing for a minute or so.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
@@ -44,6 +46,7 @@ const MIN_FREE_BYTES: u64 = 64 << 20;
 /// What the parts of a running server share.
 struct Shared {
     engine: Arc<Engine>,
+    executor: Arc<Executor>,
     authenticator: Arc<Authenticator>,
     statements: Arc<Statements>,
     gate: Arc<Gate>,
@@ -53,12 +56,14 @@ struct Shared {
 pub async fn serve(settings: Settings) -> Result<(), Error> {
     log_to_stderr(&settings)?;
     let mut signals = Signals::new()?;
+    let executor = Arc::new(Executor::new()?);
+    // Opened here, not on the executor: the store's own tasks must go on when statements have taken all its threads.
     let engine = Engine::open(engine_config(&settings)).await?;
     let statements = Arc::new(Statements::default());
     let ways = Ways { dev: settings.dev, trusted_header: settings.trusted_header()? };
     let limit = settings.statement_limit();
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), ways, settings.session_timeout, limit));
-    let shared = Shared { engine, authenticator, statements, gate: Arc::default() };
+    let shared = Shared { engine, executor, authenticator, statements, gate: Arc::default() };
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared.authenticator), Arc::clone(&shared.statements)));
 
     let listener = listen(&settings).await?;
@@ -85,7 +90,11 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
         ended = &mut server => ended?,
     };
     sweeper.abort();
-    shared.engine.close().await?;
+    match tokio::time::timeout(CLOSE_TIMEOUT, shared.engine.close()).await {
+        Ok(closed) => closed?,
+        // What was acknowledged is on disk; the next start recovers, as after a crash.
+        Err(_) => tracing::warn!("the store did not close within {CLOSE_TIMEOUT:?}"),
+    }
     tracing::info!("stopped");
     Ok(ended?)
 }
@@ -101,6 +110,7 @@ fn start(
     let message_limit = usize::try_from(settings.max_message_size.as_u64()).unwrap_or(usize::MAX);
     let service = Service::new(
         Arc::clone(&shared.engine),
+        Arc::clone(&shared.executor),
         Arc::clone(&shared.authenticator),
         Arc::clone(&shared.statements),
         message_limit,

@@ -1,5 +1,7 @@
 //! Errors on their way out: the one place that gives them a gRPC code, and the one place that logs them.
 
+use std::any::Any;
+
 use insula_engine::{Error, ErrorKind};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -32,6 +34,12 @@ pub fn internal(details: impl std::fmt::Display) -> Status {
     let id = Uuid::new_v4();
     tracing::error!(%id, error = %details, "internal error");
     Status::internal(format!("internal error {id}; the server's log explains it"))
+}
+
+/// What a panic says goes to the log.
+pub fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    internal(format!("panic: {}", text.unwrap_or("without a message")))
 }
 
 fn code(kind: ErrorKind) -> Code {

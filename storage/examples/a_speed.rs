@@ -26,7 +26,7 @@ async fn main() {
     let now = Instant::now();
     let lock = store.lock(&t, UserNo(1)).await;
     store.commit(&lock, set).await.unwrap();
-    println!("commit: {:?}", now.elapsed());
+    println!("commit: {:?}", now.elapsed()); drop(lock);
     for user in 2..3u64 {
         let now = Instant::now();
         for i in 0..500 {

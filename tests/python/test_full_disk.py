@@ -17,7 +17,7 @@ ROWS = 2_000
 def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "insula-test", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m", "insula-test", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs needs root")
     yield disk
@@ -51,7 +51,7 @@ def test_a_full_disk(small_disk, tmp_path):
         assert server.process.poll() is None
         admin.close()
         # With room again, a restart takes writes and still has every acknowledged row.
-        subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
         server.restart()
         assert admin.rows("SELECT count(*) FROM app.t") == [(stored * ROWS,)]
         assert admin.ingest("app.t", batch(stored)) == ROWS

@@ -75,7 +75,8 @@ def test_a_duplicate_key_stores_nothing(admin, alice, bob, items, refused, flush
 
 
 def test_an_empty_ingest(alice, items):
-    assert alice.ingest(items, SCHEMA.empty_table()) in (0, -1)
+    # One batch without rows: of a stream without batches the ADBC driver sends nothing at all.
+    assert alice.ingest(items, pa.Table.from_batches([batch([])])) == 0
     assert alice.rows(f"SELECT count(*) FROM {items}") == [(0,)]
 
 

@@ -12,7 +12,8 @@ from demo.server import ADMIN_PASSWORD, READY, Server, binary
 
 def refuse(*flags: str, env: dict | None = None) -> str:
     """Runs `insula serve` with settings it must not start with; what it says."""
-    command = [binary(), "serve", "--listen", "127.0.0.1:0", *flags]
+    listen = [] if "--listen" in flags else ["--listen", "127.0.0.1:0"]
+    command = [binary(), "serve", *listen, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
     assert done.returncode != 0 and "listening" not in done.stdout
     return done.stderr

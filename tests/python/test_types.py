@@ -64,6 +64,7 @@ COLUMNS = {
 NORMALISED = {
     "utf8_view": pa.string(),
     "binary_view": pa.binary(),
+    "large_list": pa.list_(pa.string()),
     "dictionary": pa.string(),
     "dictionary_of_int": pa.int64(),
 }

@@ -52,6 +52,7 @@ struct Step {
 struct Totals {
     acknowledged: AtomicU64,
     flushes: AtomicU64,
+    broken_flushes: AtomicU64,
     stored: AtomicU64,
     absent: AtomicU64,
 }
@@ -91,9 +92,10 @@ async fn no_crash_loses_doubles_or_halves_anything() {
     }
     let _ = writeln!(
         err,
-        "crash test: {kills} kills survived; {acknowledged} statements acknowledged and found, {} flushes; of those in \
-         flight {} were wholly there and {} wholly absent",
+        "crash test: {kills} kills survived; {acknowledged} statements acknowledged and found; {} flushes ended and {} \
+         were killed; of the statements in flight {} were wholly there and {} wholly absent",
         totals.flushes.load(Ordering::Relaxed),
+        totals.broken_flushes.load(Ordering::Relaxed),
         totals.stored.load(Ordering::Relaxed),
         totals.absent.load(Ordering::Relaxed),
     );
@@ -145,16 +147,20 @@ fn kill_while_starting(setup: &Setup, rng: &mut Rng) {
 
 async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
     loop {
-        tokio::time::sleep(Duration::from_millis(rng.below(120))).await;
+        tokio::time::sleep(Duration::from_millis(rng.below(60))).await;
         let sql = match rng.below(3) {
             0 => "FLUSH ALL".to_owned(),
             1 => format!("FLUSH TABLE app.log{epoch}"),
             _ => format!("FLUSH TABLE app.keyed{epoch}"),
         };
+        let begun_before = !killing.load(Ordering::SeqCst);
         let done = async { client.query(&sql).await?.try_collect::<Vec<_>>().await }.await;
         match done {
             Ok(_) => totals.flushes.fetch_add(1, Ordering::Relaxed),
-            Err(_) if killing.load(Ordering::SeqCst) => return,
+            Err(_) if killing.load(Ordering::SeqCst) => {
+                totals.broken_flushes.fetch_add(u64::from(begun_before), Ordering::Relaxed);
+                return;
+            }
             Err(error) => panic!("{sql}: {:?} {error}", error.code()),
         };
     }
@@ -303,13 +309,14 @@ async fn verify(server: &Server, epoch: u64, ends: Vec<(Model, Option<Model>)>, 
         let keyed = query(&client, &format!("SELECT id, v, s FROM app.keyed{epoch} ORDER BY id")).await;
         let log = query(&client, &format!("SELECT n FROM app.log{epoch} ORDER BY n")).await;
         let found = (keyed, log);
+        let in_flight = u64::from(after.is_some());
         let passed = after.filter(|after| after.rows() == found && *after != before);
         if let Some(mut after) = passed {
             totals.stored.fetch_add(1, Ordering::Relaxed);
             after.next = after.next.max(before.next);
             models.push(after);
         } else {
-            totals.absent.fetch_add(1, Ordering::Relaxed);
+            totals.absent.fetch_add(in_flight, Ordering::Relaxed);
             assert_same(&user(index), &before.rows().0, &found.0);
             assert_same(&user(index), &before.rows().1, &found.1);
             models.push(before);

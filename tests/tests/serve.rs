@@ -1,6 +1,9 @@
 //! The program from the outside: its first line, its settings, its signals, and what it refuses.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use insula_client::{Client, Credentials};
 use insula_tests::{Server, Setup, count, execute, query, refused};
@@ -20,14 +23,17 @@ async fn the_first_line_names_the_port_that_was_picked() {
     assert_eq!(query(&server.client("alice").await, "SELECT 1").await, ["1"]);
 }
 
-#[tokio::test]
+// The client's side of the connections needs a thread of its own while the test waits for the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_it_with_0_and_loses_nothing() {
     let mut server = Server::dev();
     execute(&server.client("admin").await, "CREATE TABLE t (id INT PRIMARY KEY)").await;
     let alice = server.client("alice").await;
     execute(&alice, "INSERT INTO t VALUES (1), (2)").await;
-    drop(alice);
+    let start = Instant::now();
     assert_eq!(server.terminate().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(8), "an idle connection holds it for the whole grace period");
+    drop(alice);
     server.start_again();
     assert_eq!(count(&server.client("alice").await, "t").await, 2);
 }

@@ -34,7 +34,7 @@ impl From<ArrowError> for Error {
             | ArrowError::InvalidArgumentError(message)
             | ArrowError::SchemaError(message)
             | ArrowError::ArithmeticOverflow(message)
-            | ArrowError::NotYetImplemented(message) => Self::invalid(message),
+            | ArrowError::NotYetImplemented(message) => Self::invalid(without_values(&message)),
             ArrowError::DivideByZero => Self::invalid("division by zero"),
             ArrowError::ParquetError(message) => Self::new(ErrorKind::DataLoss, message),
             other => Self::internal(other.to_string()),
@@ -70,9 +70,7 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
             Error::invalid(first_line(message))
         }
-        DataFusionError::ResourcesExhausted(message) => {
-            Error::new(ErrorKind::ResourceExhausted, first_line(message))
-        }
+        DataFusionError::ResourcesExhausted(message) => Error::new(ErrorKind::ResourceExhausted, first_line(message)),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
@@ -90,7 +88,7 @@ fn from_arrow(error: &ArrowError) -> Error {
         | ArrowError::ParseError(message)
         | ArrowError::ComputeError(message)
         | ArrowError::InvalidArgumentError(message)
-        | ArrowError::ArithmeticOverflow(message) => Error::invalid(message.clone()),
+        | ArrowError::ArithmeticOverflow(message) => Error::invalid(without_values(message)),
         other => Error::internal(other.to_string()),
     }
 }
@@ -140,6 +138,21 @@ fn schema_message(error: &SchemaError) -> String {
             message
         }
         other => other.to_string(),
+    }
+}
+
+/// Arrow's messages quote the value that does not fit, and that is the content of a row.
+fn without_values(message: &str) -> String {
+    if message.starts_with("Overflow happened on") {
+        return "arithmetic overflow".into();
+    }
+    if let Some(target) = message.strip_prefix("Can't cast value ").and_then(|rest| rest.split_once(" to type ")) {
+        return format!("a value does not fit type {}", target.1);
+    }
+    // Text that is quoted, from the first quotation mark to the last: the value itself may hold some.
+    match (message.find('\''), message.rfind('\'')) {
+        (Some(first), Some(last)) if first < last => format!("{}'…'{}", &message[..first], &message[last + 1..]),
+        _ => message.to_owned(),
     }
 }
 

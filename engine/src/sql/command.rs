@@ -29,7 +29,8 @@ pub(crate) enum Command {
 impl Command {
     /// `None`: the statement is not one of ours.
     pub fn parse(tokens: &[TokenWithSpan]) -> Result<Option<Self>> {
-        let mut cursor = Cursor { tokens: tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect(), at: 0 };
+        let mut cursor =
+            Cursor { tokens: tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect(), at: 0 };
         let command = if cursor.words(&["FLUSH", "TABLE"]) {
             Self::FlushTable(cursor.name_parts()?)
         } else if cursor.words(&["FLUSH", "ALL"]) {

@@ -11,7 +11,7 @@ fn sql(text: &str) -> Ast {
 fn hidden(text: &str) -> String {
     let parsed = parse(text).unwrap();
     let Statement::Sql(mut ast) = parsed.statement else { panic!("not SQL") };
-    wildcard::hide_system_columns(&mut ast, parsed.named).unwrap();
+    wildcard::expand(&mut ast, parsed.named).unwrap();
     ast.to_string()
 }
 
@@ -69,6 +69,7 @@ fn commands_are_parsed_and_never_echo_secrets() {
 #[test]
 fn a_wildcard_beside_a_system_column_is_listed_per_relation() {
     assert_eq!(hidden("select * from t"), "SELECT * FROM t");
+    assert_eq!(hidden("select t.*, 1 from n.t"), "SELECT n.t.*, 1 FROM n.t");
     assert_eq!(hidden("select *, _seq from t"), "SELECT t.* EXCLUDE (\"_seq\"), _seq FROM t");
     assert_eq!(
         hidden("select *, a._seq from t a join n.t b using (id)"),

@@ -1,6 +1,7 @@
-//! `*` beside a named system column. A table's schema holds the system columns that the statement names, so a plain
-//! `*` would list them too. It is expanded per relation instead, `a.* EXCLUDE (…), b.*`, because one `* EXCLUDE` over
-//! a join is ambiguous where both sides have the column.
+//! What `*` lists. `t.*` of `FROM n.t` is made `n.t.*`, which is what DataFusion takes. And beside a named system column,
+//! a plain `*` would list that too, since a table's schema holds the system columns that the statement names; so it is
+//! expanded per relation, `a.* EXCLUDE (…), b.*`, because one `* EXCLUDE` over a join is ambiguous where both sides have
+//! the column.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -13,11 +14,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::{SystemColumns, normalize, quoted};
 use crate::{Error, Result};
 
-/// Takes the system columns out of every `*` of the statement.
-pub(crate) fn hide_system_columns(statement: &mut Statement, named: SystemColumns) -> Result<()> {
-    if !named.any() {
-        return Ok(());
-    }
+/// Takes the system columns that are named out of every `*` of the statement.
+pub(crate) fn expand(statement: &mut Statement, named: SystemColumns) -> Result<()> {
     let mut ctes = CteNames::default();
     let _ = statement.visit(&mut ctes);
     let mut hide = Hide { names: named.names().collect(), ctes: ctes.0 };
@@ -66,26 +64,39 @@ struct Relation {
     merged: Vec<ObjectName>,
 }
 
+impl Relation {
+    /// Does `name.*` mean this relation? `t` means `n.t`, as in PostgreSQL.
+    fn is_named(&self, name: &ObjectName) -> bool {
+        self.qualifier.0.ends_with(&name.0)
+    }
+}
+
 impl Hide {
     fn expand(&self, select: &mut Select) -> Result<()> {
-        let is_wildcard = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+        let is_wildcard =
+            |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
         if !select.projection.iter().any(is_wildcard) {
             return Ok(());
         }
-        let Some(relations) = self.relations(&select.from)? else { return Ok(()) };
+        let Some(relations) = self.relations(&select.from) else { return Ok(()) };
+        let relations = relations?;
         let items = std::mem::take(&mut select.projection);
         for item in items {
             match item {
-                SelectItem::Wildcard(options) if options == WildcardAdditionalOptions::default() => {
+                SelectItem::Wildcard(options)
+                    if !self.names.is_empty() && options == WildcardAdditionalOptions::default() =>
+                {
                     select.projection.extend(relations.iter().map(|relation| self.listed(relation, true)));
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
                     if options == WildcardAdditionalOptions::default() =>
                 {
-                    let relation = relations.iter().find(|relation| relation.qualifier == name);
+                    let relation = relations.iter().find(|relation| relation.is_named(&name));
                     select.projection.push(match relation {
                         Some(relation) => self.listed(relation, false),
-                        None => SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options),
+                        None => {
+                            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                        }
                     });
                 }
                 other => select.projection.push(other),
@@ -107,18 +118,20 @@ impl Hide {
     }
 
     /// `None`: a relation cannot be named (a subquery without alias), so `*` is left as it is.
-    fn relations(&self, from: &[TableWithJoins]) -> Result<Option<Vec<Relation>>> {
+    fn relations(&self, from: &[TableWithJoins]) -> Option<Result<Vec<Relation>>> {
         let mut relations = Vec::new();
         for item in from {
-            let Some(relation) = self.relation(&item.relation, Vec::new()) else { return Ok(None) };
-            relations.push(relation);
+            relations.push(self.relation(&item.relation, Vec::new())?);
             for join in &item.joins {
-                let Some(merged) = listed_join(&join.join_operator)? else { continue };
-                let Some(relation) = self.relation(&join.relation, merged) else { return Ok(None) };
-                relations.push(relation);
+                let merged = match self.listed_join(&join.join_operator) {
+                    Ok(Some(merged)) => merged,
+                    Ok(None) => continue,
+                    Err(error) => return Some(Err(error)),
+                };
+                relations.push(self.relation(&join.relation, merged)?);
             }
         }
-        Ok(Some(relations))
+        Some(Ok(relations))
     }
 
     fn relation(&self, factor: &TableFactor, merged: Vec<ObjectName>) -> Option<Relation> {
@@ -135,22 +148,29 @@ impl Hide {
             _ => None,
         }
     }
-}
 
-/// Columns that a join's right side does not list again; `None`: it lists none at all.
-fn listed_join(operator: &JoinOperator) -> Result<Option<Vec<ObjectName>>> {
-    use JoinOperator as J;
-    let constraint = match operator {
-        J::Join(c) | J::Inner(c) | J::Left(c) | J::LeftOuter(c) | J::Right(c) | J::RightOuter(c) | J::FullOuter(c) => c,
-        J::CrossJoin(c) | J::StraightJoin(c) => c,
-        J::Semi(_) | J::LeftSemi(_) | J::Anti(_) | J::LeftAnti(_) => return Ok(None),
-        _ => &JoinConstraint::None,
-    };
-    match constraint {
-        JoinConstraint::Using(columns) => Ok(Some(columns.clone())),
-        JoinConstraint::Natural => Err(Error::invalid(
-            "* over a NATURAL JOIN cannot stand beside a named system column; list the columns, or join with USING",
-        )),
-        JoinConstraint::On(_) | JoinConstraint::None => Ok(Some(Vec::new())),
+    /// Columns that a join's right side does not list again; `None`: it lists none at all.
+    fn listed_join(&self, operator: &JoinOperator) -> Result<Option<Vec<ObjectName>>> {
+        use JoinOperator as J;
+        let constraint = match operator {
+            J::Join(c)
+            | J::Inner(c)
+            | J::Left(c)
+            | J::LeftOuter(c)
+            | J::Right(c)
+            | J::RightOuter(c)
+            | J::FullOuter(c) => c,
+            J::CrossJoin(c) | J::StraightJoin(c) => c,
+            J::Semi(_) | J::LeftSemi(_) | J::Anti(_) | J::LeftAnti(_) => return Ok(None),
+            _ => &JoinConstraint::None,
+        };
+        match constraint {
+            JoinConstraint::Using(columns) => Ok(Some(columns.clone())),
+            JoinConstraint::Natural if self.names.is_empty() => Ok(Some(Vec::new())),
+            JoinConstraint::Natural => Err(Error::invalid(
+                "* over a NATURAL JOIN cannot stand beside a named system column; list the columns, or join with USING",
+            )),
+            JoinConstraint::On(_) | JoinConstraint::None => Ok(Some(Vec::new())),
+        }
     }
 }

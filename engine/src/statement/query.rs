@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use datafusion::{logical_expr::LogicalPlan, physical_plan::execute_stream};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{output, parameters};
+use super::{explain, output, parameters};
 use crate::{Error, Outcome, Result, RowStream, context::Context};
 
 pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordBatch>) -> Result<Outcome> {
@@ -25,7 +25,11 @@ pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordB
         async move { rows(&context, &plan).await }
     });
     let conformed = Arc::clone(&schema);
-    let all = first.chain(rest.try_flatten()).map(move |batch| output::conform(&batch?, &conformed));
+    let is_analyze = matches!(plan, LogicalPlan::Analyze(_));
+    let all = first.chain(rest.try_flatten()).map(move |batch| {
+        let batch = output::conform(&batch?, &conformed)?;
+        if is_analyze { explain::without_foreign_counts(&batch) } else { Ok(batch) }
+    });
     Ok(Outcome::Rows { schema, rows: all.boxed() })
 }
 

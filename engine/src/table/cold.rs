@@ -28,10 +28,10 @@ use datafusion::{
         projection::{ProjectionExec, ProjectionExpr},
     },
 };
-use insula_storage::{ColdSlice, TableSlice};
+use insula_storage::{ColdSlice, TableSlice, file_schema};
 use parquet::arrow::arrow_reader::RowSelection;
 
-use super::{guard::TenantGuard, provider::Column, shadow::Shadow};
+use super::{guard::TenantGuard, provider::Column, restore::Restore, shadow::Shadow};
 
 /// Where the cold tier's object store is registered with DataFusion.
 pub(crate) const OBJECT_STORE_URL: &str = "insula://cold";
@@ -69,7 +69,11 @@ impl Scan<'_> {
         read.dedup();
         let at = |stored: usize| read.binary_search(&stored).unwrap_or_default();
 
-        let parquet = self.parquet(state, &stored, &read, files, filters)?;
+        let mut parquet = self.parquet(state, &file_schema(&stored), &read, files, filters)?;
+        let restored = Arc::new(stored.project(&read)?);
+        if parquet.schema() != restored {
+            parquet = Arc::new(Restore::new(parquet, restored));
+        }
         let mut plan: Arc<dyn ExecutionPlan> = Arc::new(TenantGuard::new(parquet, at(USER_NO), self.slice.user()));
         if hide_deleted {
             let column = PhysicalColumn::new(stored.field(DELETED).name(), at(DELETED));
@@ -90,7 +94,7 @@ impl Scan<'_> {
     fn parquet(
         &self,
         state: &dyn Session,
-        stored: &SchemaRef,
+        schema: &SchemaRef,
         read: &[usize],
         files: Vec<ColdSlice>,
         filters: &[Expr],
@@ -101,16 +105,16 @@ impl Scan<'_> {
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let mut source = ParquetSource::new(Arc::clone(stored))
+        let mut source = ParquetSource::new(Arc::clone(schema))
             .with_parquet_file_reader_factory(Arc::new(footers))
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
             .with_enable_page_index(true);
-        if let Some(predicate) = self.predicate(state, stored, filters)? {
+        if let Some(predicate) = self.predicate(state, schema, filters)? {
             source = source.with_predicate(predicate);
         }
         let rows: u64 = files.iter().map(ColdSlice::rows).sum();
-        let mut statistics = Statistics::new_unknown(stored);
+        let mut statistics = Statistics::new_unknown(schema);
         statistics.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
         let groups = files.into_iter().map(|file| FileGroup::new(vec![partitioned(&file)])).collect();
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
@@ -125,17 +129,17 @@ impl Scan<'_> {
     fn predicate(
         &self,
         state: &dyn Session,
-        stored: &SchemaRef,
+        files: &SchemaRef,
         filters: &[Expr],
     ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let schema = DFSchema::try_from(Arc::clone(stored))?;
+        let schema = DFSchema::try_from(Arc::clone(files))?;
         let mut usable = Vec::new();
         for filter in filters {
             let renamed = filter.clone().transform(|expr| {
                 Ok(match expr {
                     Expr::Column(column) => {
                         let found = self.all.iter().find(|c| c.field.name() == &column.name);
-                        let name = found.map_or(column.name.clone(), |c| stored.field(c.stored).name().clone());
+                        let name = found.map_or(column.name.clone(), |c| files.field(c.stored).name().clone());
                         Transformed::yes(Expr::Column(ColumnName::new_unqualified(name)))
                     }
                     other => Transformed::no(other),

@@ -8,7 +8,8 @@ use datafusion::{
     error::Result,
     execution::TaskContext,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, SendableRecordBatchStream, stream::RecordBatchStreamAdapter,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+        stream::RecordBatchStreamAdapter,
     },
 };
 use futures::StreamExt;
@@ -43,6 +44,10 @@ impl DisplayAs for TenantGuard {
 
 impl ExecutionPlan for TenantGuard {
     row_plan!("TenantGuard");
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;

@@ -1,10 +1,7 @@
 //! One user's table as DataFusion sees it. It cannot be built without the owner's number, and its scan asks storage
 //! for that owner's slice only.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -17,8 +14,8 @@ use datafusion::{
 use insula_proto::UserNo;
 use insula_storage::{TableDef, table};
 
-use super::{Tables, cold, hot::HotExec};
-use crate::Error;
+use super::{cold, hot::HotExec, resolver::LazyView};
+use crate::{Error, sql::SystemColumns};
 
 /// A column as the statement sees it, and where storage keeps it.
 #[derive(Clone, Debug)]
@@ -28,34 +25,54 @@ pub(super) struct Column {
     pub stored: usize,
 }
 
+/// What of a table a statement sees beside its declared columns.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shape {
+    pub columns: SystemColumns,
+    /// Soft-deleted rows too.
+    pub deleted: bool,
+    /// The hidden row id, for the query of a statement that writes.
+    pub row_id: bool,
+}
+
 pub(crate) struct UserTable {
     pub def: Arc<TableDef>,
     owner: UserNo,
-    tables: Arc<Tables>,
+    view: Arc<LazyView>,
     columns: Vec<Column>,
     schema: SchemaRef,
     deleted: bool,
-    /// Planned defaults by column; set where the table is the target of an INSERT.
-    defaults: OnceLock<Vec<(String, Expr)>>,
+    /// Planned defaults by column, of the table that an INSERT fills.
+    defaults: Vec<(String, Expr)>,
 }
 
 impl UserTable {
-    /// `as_target`: for the query of a statement that writes, with the hidden row id.
-    pub(super) fn new(def: &Arc<TableDef>, owner: UserNo, tables: Arc<Tables>, as_target: bool) -> Self {
-        let columns = columns(def, tables.columns(), as_target);
+    pub(super) fn new(def: &Arc<TableDef>, owner: UserNo, view: Arc<LazyView>, shape: Shape) -> Self {
+        let columns = columns(def, shape);
         let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
-        let deleted = tables.deleted(as_target);
-        Self { def: Arc::clone(def), owner, tables, columns, schema, deleted, defaults: OnceLock::new() }
+        Self { def: Arc::clone(def), owner, view, columns, schema, deleted: shape.deleted, defaults: Vec::new() }
     }
 
-    pub fn set_defaults(&self, defaults: Vec<(String, Expr)>) {
-        // The same statement would set the same ones again.
-        let _ = self.defaults.set(defaults);
+    /// The target of an INSERT. Its columns are nullable for the planner, because our own check of NOT NULL names the
+    /// column, and DataFusion's does not.
+    pub(super) fn filled(
+        def: &Arc<TableDef>,
+        owner: UserNo,
+        view: Arc<LazyView>,
+        defaults: Vec<(String, Expr)>,
+    ) -> Self {
+        let mut table = Self::new(def, owner, view, Shape::default());
+        for column in &mut table.columns {
+            column.field = Arc::new(column.field.as_ref().clone().with_nullable(true));
+        }
+        table.schema = Arc::new(Schema::new(table.columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
+        table.defaults = defaults;
+        table
     }
 }
 
 /// Declared columns, then the named system columns, then the hidden row id where it is asked for.
-fn columns(def: &TableDef, system: crate::sql::SystemColumns, as_target: bool) -> Vec<Column> {
+fn columns(def: &TableDef, shape: Shape) -> Vec<Column> {
     let first = def.first_declared();
     let declared = def.columns.iter().enumerate();
     let mut columns: Vec<_> =
@@ -63,14 +80,14 @@ fn columns(def: &TableDef, system: crate::sql::SystemColumns, as_target: bool) -
     let mut hidden = |name: &str, stored: usize, data_type: DataType| {
         columns.push(Column { field: Arc::new(Field::new(name, data_type, false)), stored });
     };
-    for name in system.names() {
+    for name in shape.columns.names() {
         match name {
             table::SEQ => hidden(name, 1, DataType::Int64),
             table::UPDATED => hidden(name, 2, table::updated_type()),
             _ => hidden(name, 3, DataType::Boolean),
         }
     }
-    if as_target && def.has_row_id() {
+    if shape.row_id && def.has_row_id() {
         hidden(table::ROW_ID, 4, DataType::UInt64);
     }
     columns
@@ -93,7 +110,7 @@ impl TableProvider for UserTable {
     }
 
     fn get_column_default(&self, column: &str) -> Option<&Expr> {
-        self.defaults.get()?.iter().find(|(name, _)| name == column).map(|(_, expr)| expr)
+        self.defaults.iter().find(|(name, _)| name == column).map(|(_, expr)| expr)
     }
 
     /// Filters prune and thin out what is read, and DataFusion applies them once more: a filter that Parquet cannot
@@ -114,7 +131,7 @@ impl TableProvider for UserTable {
             None => self.columns.clone(),
         };
         let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
-        let slice = self.tables.view().slice(&self.def, self.owner).map_err(Error::from)?;
+        let slice = self.view.get().slice(&self.def, self.owner).map_err(Error::from)?;
         let hot = slice.hot_bounds().map_err(Error::from)?;
         let cold = slice.cold().await.map_err(Error::from)?;
 

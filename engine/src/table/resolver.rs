@@ -11,35 +11,41 @@ use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider},
     common::TableReference,
     error::DataFusionError,
+    logical_expr::Expr,
 };
 use insula_proto::UserNo;
 use insula_storage::{ReadView, Store, TableDef, TableKind};
 use parking_lot::Mutex;
 
-use super::UserTable;
+use super::{UserTable, provider::Shape};
 use crate::{
     Engine, Error, Identity, Result,
     catalog::{Snapshot, require_catalog},
     sql::SystemColumns,
 };
 
-/// The catalog name under which a statement that writes reads its target with the hidden row id. It has a NUL, which
-/// no SQL text can bring through the tokenizer's words unnoticed, and resolves only where a target is set.
-const TARGET_CATALOG: &str = "\0target";
+/// The catalog name under which a statement that writes means its target. It resolves only where a target is set;
+/// whoever quoted it there would see the row ids of rows that are theirs.
+const TARGET_CATALOG: &str = "(target)";
 
-/// The table that a statement writes.
-#[derive(Clone, Debug)]
-pub(crate) struct Target(pub Arc<TableDef>);
+/// How the statement's own query names the table that it writes.
+pub(crate) fn target_name(table: &TableDef) -> [&str; 3] {
+    [TARGET_CATALOG, &table.namespace, &table.name]
+}
 
-impl Target {
-    /// How the statement's own query names the table that it changes.
-    pub fn reference(&self) -> [&str; 3] {
-        [TARGET_CATALOG, &self.0.namespace, &self.0.name]
+/// The one snapshot of a statement, taken when it is first needed.
+pub(super) struct LazyView {
+    store: Arc<Store>,
+    view: OnceLock<Arc<ReadView>>,
+}
+
+impl LazyView {
+    pub fn get(&self) -> &Arc<ReadView> {
+        self.view.get_or_init(|| self.store.view())
     }
 }
 
 pub(crate) struct Tables {
-    pub store: Arc<Store>,
     pub catalog: Arc<Snapshot>,
     user: UserNo,
     /// Namespace of one-part names.
@@ -48,9 +54,10 @@ pub(crate) struct Tables {
     columns: SystemColumns,
     /// Soft-deleted rows are part of the tables.
     deleted: bool,
-    view: OnceLock<Arc<ReadView>>,
-    target: OnceLock<Target>,
-    made: Mutex<Vec<(Arc<TableDef>, bool, Arc<UserTable>)>>,
+    /// Shared with the providers, which must not hold this list, since it holds them.
+    view: Arc<LazyView>,
+    target: OnceLock<Arc<UserTable>>,
+    made: Mutex<Vec<Arc<UserTable>>>,
 }
 
 impl Tables {
@@ -62,13 +69,9 @@ impl Tables {
         columns: SystemColumns,
         deleted: bool,
     ) -> Arc<Self> {
-        let (view, target, made) = Default::default();
-        Arc::new(Self { store, catalog, user: user.no, namespace, columns, deleted, view, target, made })
-    }
-
-    /// The one snapshot of this statement, taken when it is first needed.
-    pub fn view(&self) -> &Arc<ReadView> {
-        self.view.get_or_init(|| self.store.view())
+        let view = Arc::new(LazyView { store, view: OnceLock::new() });
+        let (target, made) = Default::default();
+        Arc::new(Self { catalog, user: user.no, namespace, columns, deleted, view, target, made })
     }
 
     /// Whose rows of `def` this statement sees.
@@ -79,9 +82,16 @@ impl Tables {
         }
     }
 
-    /// Declares what the statement writes, before it is planned.
-    pub fn set_target(&self, def: &Arc<TableDef>) -> Target {
-        self.target.get_or_init(|| Target(Arc::clone(def))).clone()
+    /// Declares the table that an UPDATE or DELETE changes, before it is planned: with the hidden row id, and live rows
+    /// only, since what is deleted cannot be changed again.
+    pub fn set_changed(&self, def: &Arc<TableDef>) {
+        let shape = Shape { columns: self.columns, deleted: false, row_id: true };
+        self.target.get_or_init(|| Arc::new(UserTable::new(def, self.owner(def), Arc::clone(&self.view), shape)));
+    }
+
+    /// Declares the table that an INSERT fills, before it is planned, with the defaults of its columns.
+    pub fn set_filled(&self, def: &Arc<TableDef>, defaults: Vec<(String, Expr)>) {
+        self.target.get_or_init(|| Arc::new(UserTable::filled(def, self.owner(def), Arc::clone(&self.view), defaults)));
     }
 
     /// Definition of the table that a name means.
@@ -98,40 +108,31 @@ impl Tables {
         self.catalog.table(namespace, table)
     }
 
-    pub fn provider(self: &Arc<Self>, name: &TableReference) -> Result<Arc<UserTable>> {
+    pub fn provider(&self, name: &TableReference) -> Result<Arc<UserTable>> {
         if name.catalog() == Some(TARGET_CATALOG) {
-            let target = self.target.get().filter(|t| Some(t.0.namespace.as_str()) == name.schema());
-            let Some(target) = target.filter(|t| t.0.name == name.table()) else {
-                return Err(Error::not_found(format!("table \"{}\" does not exist", name.table())));
-            };
-            return Ok(self.made(&target.0, true));
+            let target = self.target.get().filter(|t| Some(t.def.namespace.as_str()) == name.schema());
+            let target = target.filter(|t| t.def.name == name.table());
+            return target
+                .cloned()
+                .ok_or_else(|| Error::not_found(format!("table \"{}\" does not exist", name.table())));
         }
         if let Some(catalog) = name.catalog() {
             require_catalog(catalog)?;
         }
         let namespace = name.schema().unwrap_or(&self.namespace);
-        Ok(self.made(self.catalog.table(namespace, name.table())?, false))
+        Ok(self.made(self.catalog.table(namespace, name.table())?))
     }
 
     /// A name that stands twice in a statement is one provider.
-    fn made(self: &Arc<Self>, def: &Arc<TableDef>, as_target: bool) -> Arc<UserTable> {
+    fn made(&self, def: &Arc<TableDef>) -> Arc<UserTable> {
         let mut made = self.made.lock();
-        if let Some((.., table)) = made.iter().find(|(known, target, _)| known.id == def.id && *target == as_target) {
+        if let Some(table) = made.iter().find(|table| table.def.id == def.id) {
             return Arc::clone(table);
         }
-        let table = Arc::new(UserTable::new(def, self.owner(def), Arc::clone(self), as_target));
-        made.push((Arc::clone(def), as_target, Arc::clone(&table)));
+        let shape = Shape { columns: self.columns, deleted: self.deleted, row_id: false };
+        let table = Arc::new(UserTable::new(def, self.owner(def), Arc::clone(&self.view), shape));
+        made.push(Arc::clone(&table));
         table
-    }
-
-    /// System columns of the tables of this statement; a target is given as its statement sees it.
-    pub(super) fn columns(&self) -> SystemColumns {
-        self.columns
-    }
-
-    /// Are soft-deleted rows to be seen? Never those of a target: what is deleted can not be changed again.
-    pub(super) fn deleted(&self, as_target: bool) -> bool {
-        self.deleted && !as_target
     }
 }
 
@@ -188,7 +189,7 @@ impl SchemaProvider for SchemaOfUser {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let def = self.tables.catalog.get(&self.namespace, name);
-        Ok(def.map(|def| self.tables.made(def, false) as _))
+        Ok(def.map(|def| self.tables.made(def) as _))
     }
 
     fn table_exist(&self, name: &str) -> bool {

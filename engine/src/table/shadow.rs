@@ -8,7 +8,8 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::{TaskContext, memory_pool::MemoryConsumer},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, SendableRecordBatchStream, stream::RecordBatchStreamAdapter,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+        stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, TryStreamExt};
@@ -60,6 +61,10 @@ impl DisplayAs for Shadow {
 
 impl ExecutionPlan for Shadow {
     row_plan!("Shadow");
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;

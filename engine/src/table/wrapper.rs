@@ -37,16 +37,12 @@ macro_rules! leaf_plan {
     };
 }
 
-/// The boilerplate of a node that drops or checks rows of its one input, `self.input`, and keeps schema, order and
+/// The boilerplate of a node that drops or changes rows of its one input, `self.input`, and keeps their order and
 /// partitions. `self.over(input)` is the same node over another input.
 macro_rules! row_plan {
     ($name:literal) => {
         fn name(&self) -> &str {
             $name
-        }
-
-        fn properties(&self) -> &std::sync::Arc<datafusion::physical_plan::PlanProperties> {
-            self.input.properties()
         }
 
         fn children(&self) -> Vec<&std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{Column, TableReference},
-    logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder},
+    logical_expr::{Expr as PlanExpr, LogicalPlan},
     sql::sqlparser::ast::{Insert, ObjectName, SetExpr, SqliteOnConflict, Statement as Ast, TableObject},
 };
 use insula_storage::TableDef;
@@ -15,6 +14,7 @@ use crate::{
     Error, Result,
     context::Context,
     sql::{is_default_keyword, parts, quoted},
+    table::target_name,
 };
 
 pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
@@ -28,20 +28,12 @@ pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
     insert.or = None;
     check_columns(&table, &mut insert)?;
     replace_default_keywords(&table, &mut insert)?;
-    let provider = context.tables.provider(&reference(&table))?;
-    provider.set_defaults(defaults(context, &table)?);
-    insert.table = TableObject::TableName(ObjectName::from(
-        [crate::Engine::CATALOG, &table.namespace, &table.name].map(quoted).to_vec(),
-    ));
+    context.tables.set_filled(&table, defaults(context, &table)?);
+    insert.table = TableObject::TableName(ObjectName::from(target_name(&table).map(quoted).to_vec()));
     let LogicalPlan::Dml(dml) = context.plan(Ast::Insert(insert))? else {
         return Err(Error::internal("INSERT was not planned as one"));
     };
-    let declared = first_columns(dml.input.as_ref().clone(), table.columns.len())?;
-    Ok(WritePlan { table, query: declared, effect })
-}
-
-fn reference(table: &TableDef) -> TableReference {
-    TableReference::full(crate::Engine::CATALOG, table.namespace.as_str(), table.name.as_str())
+    Ok(WritePlan { table, query: dml.input.as_ref().clone(), effect })
 }
 
 fn effect(insert: &Insert) -> Result<Effect> {
@@ -103,14 +95,4 @@ fn replace_default_keywords(table: &TableDef, insert: &mut Insert) -> Result<()>
 fn defaults(context: &Context, table: &TableDef) -> Result<Vec<(String, PlanExpr)>> {
     let with_default = table.columns.iter().filter_map(|column| Some((column, column.default.as_deref()?)));
     with_default.map(|(column, sql)| Ok((column.field.name().clone(), context.plan_constant(sql)?))).collect()
-}
-
-/// The declared columns come first; behind them are system columns that the statement names elsewhere.
-fn first_columns(query: LogicalPlan, count: usize) -> Result<LogicalPlan> {
-    if query.schema().fields().len() == count {
-        return Ok(query);
-    }
-    let columns: Vec<PlanExpr> =
-        query.schema().iter().take(count).map(|(q, f)| PlanExpr::Column(Column::from((q, f)))).collect();
-    Ok(LogicalPlanBuilder::from(query).project(columns)?.build()?)
 }

@@ -18,6 +18,7 @@ use crate::{
     Error, Result,
     context::Context,
     sql::{parts, quoted},
+    table::target_name,
 };
 
 pub(super) struct TargetTable {
@@ -36,11 +37,11 @@ impl TargetTable {
             return Err(Error::invalid("UPDATE and DELETE change one table; name further tables in FROM or USING"));
         }
         let table = Arc::clone(context.tables.definition(&parts(name)?)?);
-        let reference = context.tables.set_target(&table);
+        context.tables.set_changed(&table);
         let alias = alias.as_ref().map_or_else(|| quoted(&table.name), |alias| alias.name.clone());
         let mut relation = target.relation.clone();
         if let TableFactor::Table { name, alias: given, .. } = &mut relation {
-            *name = ObjectName::from(reference.reference().map(quoted).to_vec());
+            *name = ObjectName::from(target_name(&table).map(quoted).to_vec());
             *given = Some(TableAlias { explicit: true, name: alias.clone(), columns: Vec::new(), at: None });
         }
         Ok(Self { table, relation, alias })

@@ -2,7 +2,6 @@
 //! panic behind it is one request's internal error.
 
 use std::{
-    any::Any,
     convert::Infallible,
     net::SocketAddr,
     panic::AssertUnwindSafe,
@@ -24,7 +23,7 @@ use tonic::{
 };
 
 use super::{Authenticator, Caller};
-use crate::status;
+use crate::{body::Unbroken, status};
 
 /// Closed once, when the server begins to drain.
 #[derive(Default)]
@@ -82,10 +81,10 @@ where
             };
             let token = caller.new_token.clone();
             parts.extensions.insert(caller);
-            let answer = inner.call(Request::from_parts(parts, body));
+            let answer = inner.call(Request::from_parts(parts, Unbroken::body(body)));
             let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(response) => response?,
-                Err(panic) => panicked(&*panic).into_http(),
+                Err(panic) => status::panicked(&*panic).into_http(),
             };
             if let Some(value) = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok()) {
                 response.headers_mut().insert(AUTHORIZATION, value);
@@ -105,10 +104,4 @@ fn peer(parts: &Parts) -> Option<SocketAddr> {
     let plain = parts.extensions.get::<TcpConnectInfo>();
     let tls = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
     plain.or(tls).and_then(TcpConnectInfo::remote_addr)
-}
-
-/// What a panic says, for the log.
-pub fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    status::internal(format!("panic: {}", text.unwrap_or("without a message")))
 }

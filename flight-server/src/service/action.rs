@@ -78,7 +78,7 @@ impl Service {
         request: ActionCreatePreparedStatementRequest,
     ) -> Result<Bytes, Status> {
         no_transaction(request.transaction_id.as_ref())?;
-        let statement = self.describe(caller, &request.query).await?;
+        let statement = self.describe(caller, &caller.session, &request.query, None).await?;
         let parameter_schema = schema_or_nothing(&wire_schema(&statement.description.parameters))?;
         let dataset_schema = schema_or_nothing(&statement.wire)?;
         let is_update = Some(statement.description.is_update);

@@ -9,6 +9,7 @@ mod info;
 mod metadata;
 mod put;
 mod query;
+mod work;
 mod xdbc;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     encode::{DataStream, schema_message},
+    executor::Executor,
     identity::{Authenticator, Caller},
     seal::Seal,
     statements::Statements,
@@ -41,6 +43,7 @@ type Answer<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>
 
 pub struct Service {
     engine: Arc<Engine>,
+    executor: Arc<Executor>,
     authenticator: Arc<Authenticator>,
     statements: Arc<Statements>,
     seal: Seal,
@@ -53,6 +56,7 @@ pub struct Service {
 impl Service {
     pub fn new(
         engine: Arc<Engine>,
+        executor: Arc<Executor>,
         authenticator: Arc<Authenticator>,
         statements: Arc<Statements>,
         parameter_limit: usize,
@@ -60,7 +64,7 @@ impl Service {
         let sql_info = info::sql_info(engine.functions())?;
         let seal = Seal::new().map_err(|e| format!("no random key for tickets: {e}"))?;
         let type_info = xdbc::type_info()?;
-        Ok(Self { engine, authenticator, statements, seal, sql_info, type_info, parameter_limit })
+        Ok(Self { engine, executor, authenticator, statements, seal, sql_info, type_info, parameter_limit })
     }
 }
 
@@ -141,6 +145,7 @@ impl FlightService for Service {
         let caller = caller(&request)?;
         let command = command(&request.get_ref().ticket, "ticket")?;
         let rows = caller.deadline.run(self.rows_of(&caller, command)).await?;
+        let rows = self.executor.stream(rows)?;
         Ok(Response::new(caller.deadline.stream(rows)))
     }
 

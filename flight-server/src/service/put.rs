@@ -59,9 +59,8 @@ impl Service {
 
     async fn update(&self, caller: &Caller, update: CommandStatementUpdate) -> Result<i64, Status> {
         no_transaction(update.transaction_id.as_ref())?;
-        let (engine, session) = (&self.engine, &caller.session);
-        let outcome = engine.execute(&caller.identity, session, &update.query, Vec::new()).await.map_err(status::of)?;
-        count(outcome).await
+        let outcome = self.execute(caller, &caller.session, &update.query, Vec::new()).await?;
+        self.count(outcome).await
     }
 
     async fn prepared_update(
@@ -72,8 +71,9 @@ impl Service {
     ) -> Result<i64, Status> {
         let prepared = self.prepared(caller, &update.prepared_statement_handle)?;
         let parameters = self.parameters(&prepared.statement, messages).await?;
-        match self.execute(caller, &prepared.statement, &parameters).await? {
-            Some(outcome) => count(outcome).await,
+        let bound = Bound { statement: Arc::clone(&prepared.statement), parameters };
+        match self.execute_bound(caller, &bound).await? {
+            Some(outcome) => self.count(outcome).await,
             None => Ok(0),
         }
     }
@@ -86,24 +86,17 @@ impl Service {
     ) -> Result<Bytes, Status> {
         let prepared: Arc<Prepared> = self.prepared(caller, &query.prepared_statement_handle)?;
         let parameters = self.parameters(&prepared.statement, messages).await?;
+        let as_prepared = &prepared.statement;
         let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
-            Some(batch) => Arc::new(self.described_with(caller, &prepared.statement, &batch.schema()).await?),
-            None => Arc::clone(&prepared.statement),
+            Some(batch) => {
+                let (session, sql) = (&as_prepared.session, &as_prepared.sql);
+                Arc::new(self.describe(caller, session, sql, Some(batch.schema())).await?)
+            }
+            None => Arc::clone(as_prepared),
         };
         prepared.bind(Bound { statement, parameters });
         let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(query.prepared_statement_handle) };
         Ok(result.encode_to_vec().into())
-    }
-
-    async fn described_with(
-        &self,
-        caller: &Caller,
-        as_prepared: &Statement,
-        bound: &Schema,
-    ) -> Result<Statement, Status> {
-        let (sql, session) = (&as_prepared.sql, Arc::clone(&as_prepared.session));
-        let description = self.engine.describe(&caller.identity, &session, sql, Some(bound)).await;
-        Ok(Statement::new(sql, session, description.map_err(status::of)?))
     }
 
     /// Without a schema, or with one that has no columns, nothing is bound: the statement runs once as it stands.
@@ -134,19 +127,15 @@ impl Service {
         let (schema, rows) = batches(messages)
             .await?
             .ok_or_else(|| Status::invalid_argument("the ingest stream ended before its schema"))?;
-        let (engine, session) = (&self.engine, &caller.session);
-        let stored = engine.ingest(&caller.identity, session, target, schema, rows).await.map_err(status::of)?;
+        let stored = self.store(caller, target, schema, rows).await?;
         Ok(i64::try_from(stored).unwrap_or(i64::MAX))
     }
-}
 
-/// Rows changed. -1, "unknown", for a statement that returned rows instead: they are read to the end, so that it ran.
-async fn count(outcome: Outcome) -> Result<i64, Status> {
-    match outcome {
-        Outcome::Count(count) => Ok(i64::try_from(count).unwrap_or(i64::MAX)),
-        Outcome::Rows { mut rows, .. } => {
-            while rows.try_next().await.map_err(status::of)?.is_some() {}
-            Ok(-1)
+    /// Rows changed. -1, "unknown", for a statement that returned rows instead.
+    async fn count(&self, outcome: Outcome) -> Result<i64, Status> {
+        match outcome {
+            Outcome::Count(count) => Ok(i64::try_from(count).unwrap_or(i64::MAX)),
+            Outcome::Rows { rows, .. } => self.exhaust(rows).await.map(|()| -1),
         }
     }
 }

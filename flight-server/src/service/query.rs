@@ -13,8 +13,7 @@ use arrow_flight::{
     sql::{Command, ProstMessageExt, TicketStatementQuery},
 };
 use bytes::Bytes;
-use futures::TryStreamExt;
-use insula_engine::{Outcome, Session};
+use insula_engine::Outcome;
 use prost::Message;
 use tonic::Status;
 
@@ -23,8 +22,7 @@ use crate::{
     encode::{self, DataStream, schema_message, wire_schema},
     identity::Caller,
     seal::Kind,
-    statements::{Bound, Execution, Parameters, Prepared, Run, Statement, TICKET_LIFETIME},
-    status,
+    statements::{Bound, Execution, Prepared, Run, TICKET_LIFETIME},
 };
 
 impl Service {
@@ -36,7 +34,7 @@ impl Service {
         match described(&descriptor)? {
             Command::CommandStatementQuery(query) => {
                 no_transaction(query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &query.query).await?);
+                let statement = Arc::new(self.describe(caller, &caller.session, &query.query, None).await?);
                 self.statement_info(caller, descriptor, Bound { statement, parameters: None })
             }
             Command::CommandPreparedStatementQuery(query) => {
@@ -56,7 +54,7 @@ impl Service {
         match command {
             Command::CommandStatementQuery(query) => {
                 no_transaction(query.transaction_id.as_ref())?;
-                Ok(self.describe(caller, &query.query).await?.wire)
+                Ok(self.describe(caller, &caller.session, &query.query, None).await?.wire)
             }
             Command::CommandPreparedStatementQuery(query) => {
                 Ok(Arc::clone(&self.prepared(caller, &query.prepared_statement_handle)?.bound().statement.wire))
@@ -74,7 +72,7 @@ impl Service {
             // The commands themselves as tickets: one round trip less, and each DoGet is a statement of its own.
             Command::CommandStatementQuery(query) => {
                 no_transaction(query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &query.query).await?);
+                let statement = Arc::new(self.describe(caller, &caller.session, &query.query, None).await?);
                 self.run(caller, &Bound { statement, parameters: None }).await
             }
             Command::CommandPreparedStatementQuery(query) => {
@@ -86,12 +84,6 @@ impl Service {
                 Ok(encode::batches(batch.schema(), vec![batch]))
             }
         }
-    }
-
-    pub(super) async fn describe(&self, caller: &Caller, sql: &str) -> Result<Statement, Status> {
-        let session = Arc::clone(&caller.session);
-        let description = self.engine.describe(&caller.identity, &session, sql, None).await.map_err(status::of)?;
-        Ok(Statement::new(sql, session, description))
     }
 
     pub(super) fn prepared(&self, caller: &Caller, handle: &[u8]) -> Result<Arc<Prepared>, Status> {
@@ -137,7 +129,7 @@ impl Service {
 
     async fn run(&self, caller: &Caller, bound: &Bound) -> Result<DataStream, Status> {
         let statement = &bound.statement;
-        match self.execute(caller, statement, &bound.parameters).await? {
+        match self.execute_bound(caller, bound).await? {
             Some(Outcome::Rows { schema, rows }) => {
                 if wire_schema(&schema) != statement.wire {
                     return Err(Status::failed_precondition(
@@ -152,27 +144,21 @@ impl Service {
 
     /// For statements with an effect, whose rows are few.
     async fn run_to_end(&self, caller: &Caller, bound: &Bound) -> Result<Vec<RecordBatch>, Status> {
-        match self.execute(caller, &bound.statement, &bound.parameters).await? {
-            Some(Outcome::Rows { rows, .. }) => rows.try_collect().await.map_err(status::of),
+        match self.execute_bound(caller, bound).await? {
+            Some(Outcome::Rows { rows, .. }) => self.collect(rows).await,
             Some(Outcome::Count(_)) | None => Ok(Vec::new()),
         }
     }
 
     /// `None`: parameters without a single row were bound, so there was nothing to run.
-    pub(super) async fn execute(
-        &self,
-        caller: &Caller,
-        statement: &Statement,
-        parameters: &Parameters,
-    ) -> Result<Option<Outcome>, Status> {
-        let bound = match parameters {
+    pub(super) async fn execute_bound(&self, caller: &Caller, bound: &Bound) -> Result<Option<Outcome>, Status> {
+        let parameters = match &bound.parameters {
             Some(batches) if batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
             Some(batches) => batches.as_ref().clone(),
             None => Vec::new(),
         };
-        let session: &Arc<Session> = &statement.session;
-        let outcome = self.engine.execute(&caller.identity, session, &statement.sql, bound).await;
-        outcome.map(Some).map_err(status::of)
+        let statement = &bound.statement;
+        self.execute(caller, &statement.session, &statement.sql, parameters).await.map(Some)
     }
 }
 

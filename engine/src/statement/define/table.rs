@@ -6,7 +6,9 @@ use arrow::datatypes::{Field, Schema};
 use datafusion::{
     common::DFSchema,
     logical_expr::ExprSchemable,
-    sql::sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint},
+    sql::sqlparser::ast::{
+        ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint,
+    },
 };
 use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, WriteSet, table as stored};
 
@@ -32,7 +34,9 @@ pub(super) async fn create(
     let (namespace, name) = full_name(request, &parts(&create.name)?)?;
     let (options, option_kind) = options::parse(&create.table_options)?;
     let kind = match (kind, option_kind) {
-        (Some(a), Some(b)) if a != b => return Err(Error::invalid("the table has two kinds: one before TABLE, one in WITH")),
+        (Some(a), Some(b)) if a != b => {
+            return Err(Error::invalid("the table has two kinds: one before TABLE, one in WITH"));
+        }
         (a, b) => a.or(b).unwrap_or(TableKind::User),
     };
     if kind == TableKind::Stream {
@@ -115,7 +119,9 @@ fn declared_columns(context: &Context, create: &CreateTable) -> Result<(Vec<NewC
         columns.push(NewColumn { field: Arc::new(field), default });
     }
     if keys.len() > 1 {
-        return Err(Error::invalid("the table has more than one PRIMARY KEY; write PRIMARY KEY (a, b) for a composite one"));
+        return Err(Error::invalid(
+            "the table has more than one PRIMARY KEY; write PRIMARY KEY (a, b) for a composite one",
+        ));
     }
     let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
     let key = key_indices(&names, keys.pop().unwrap_or_default())?;

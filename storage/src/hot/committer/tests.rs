@@ -1,7 +1,13 @@
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
+};
 
-use super::*;
-use crate::{hot::tests::table, store::LockFile};
+use super::{thread::SYNC_EVERY, *};
+use crate::{
+    hot::{key, tables::Load, tests::table, value},
+    store::LockFile,
+};
 
 struct SetClock(AtomicI64);
 

@@ -1,0 +1,35 @@
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tonic::Code;
+
+use super::*;
+
+#[tokio::test]
+async fn a_panic_is_an_error_of_its_work_alone() {
+    let executor = Executor::new().unwrap();
+    let panicking = executor.run(async { panic!("boom") }).await;
+    assert_eq!(panicking.unwrap_err().code(), Code::Internal);
+    assert_eq!(executor.run(async { 7 }).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_stream_that_panics_does_not_pass_for_a_short_one() {
+    let executor = Executor::new().unwrap();
+    let items = stream::iter(0..3).map(|n| if n < 2 { Ok(n) } else { panic!("boom") }).boxed();
+    let received: Vec<_> = executor.stream(items).unwrap().collect().await;
+    assert_eq!(received.len(), 3);
+    assert_eq!(received[2].as_ref().unwrap_err().code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn dropping_the_wait_cancels_the_work() {
+    let executor = Executor::new().unwrap();
+    let (alive, dropped) = oneshot::channel::<()>();
+    let endless = executor.run(async move {
+        let _alive = alive;
+        std::future::pending::<()>().await
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(1), endless).await.is_err());
+    assert!(dropped.await.is_err());
+}
