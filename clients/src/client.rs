@@ -1,7 +1,7 @@
 //! The client: Flight SQL's commands over one shared connection, each request carrying the user's identity.
 //!
-//! It speaks to the plain Flight client rather than to arrow-flight's `FlightSqlServiceClient`, which panics on an empty
-//! reply, hides the code of a refused Handshake, and stores half of an ingest whose source fails.
+//! It speaks to the plain Flight client rather than to arrow-flight's `FlightSqlServiceClient`, which panics on an
+//! empty reply, hides the code of a refused Handshake, and stores half of an ingest whose source fails.
 
 use std::sync::Arc;
 

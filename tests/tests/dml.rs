@@ -1,5 +1,5 @@
-//! Statements that write: which rows they touch, whatever the predicate and wherever the rows lie, and what a refused one
-//! leaves behind (nothing).
+//! Statements that write: which rows they touch, whatever the predicate and wherever the rows lie, and what a refused
+//! one leaves behind (nothing).
 
 mod common;
 

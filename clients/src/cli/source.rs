@@ -1,7 +1,7 @@
 //! Files as streams of batches: what `insula import` reads.
 //!
-//! Parquet and Arrow files know their types. CSV and NDJSON files do not: their columns take the types of the table they
-//! go into, and only for a table yet to be made are types inferred, from the whole file.
+//! Parquet and Arrow files know their types. CSV and NDJSON files do not: their columns take the types of the table
+//! they go into, and only for a table yet to be made are types inferred, from the whole file.
 
 use std::{
     fs::File,
