@@ -39,6 +39,12 @@ def change(connection: dbapi.Connection, sql: str, rows=None) -> int:
         return cursor.rowcount
 
 
+def script(connection: dbapi.Connection, sql: str) -> None:
+    """Runs a statement without preparing it, so that nothing is left to close where the server may vanish."""
+    with connection.cursor() as cursor:
+        cursor.executescript(sql)
+
+
 def ingest(connection: dbapi.Connection, table: str, data, mode: str = "append") -> int:
     namespace, name = table.split(".")
     with connection.cursor() as cursor:

@@ -39,7 +39,7 @@ class Writer(threading.Thread):
         try:
             while True:
                 values = ", ".join(f"({self.statement}, {part})" for part in range(ROWS))
-                adbc.change(self.connection, f"INSERT INTO aviation.notes VALUES {values}")
+                adbc.script(self.connection, f"INSERT INTO aviation.notes VALUES {values}")
                 self.statement += 1
                 if self.statement - self.first >= 5:
                     self.busy.set()
@@ -89,7 +89,7 @@ def in_flight(world) -> None:
             writer.busy.wait(60)
         loader.streaming.wait(60)
         if attempt:
-            flush = threading.Thread(target=ignore_errors, args=(adbc.change, world.as_user("admin"), "FLUSH ALL"))
+            flush = threading.Thread(target=ignore_errors, args=(adbc.script, world.as_user("admin"), "FLUSH ALL"))
             flush.start()
         world.server.kill()
         loader.gone.set()

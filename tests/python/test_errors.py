@@ -102,7 +102,7 @@ def test_messages_hold_no_rows_and_no_internals(alice, items):
 
 def test_a_syntax_error_says_where(alice, refused):
     with refused("InvalidArgument", "Line: 2", "Column"):
-        alice.rows("SELECT 1\nFROM (")
+        alice.rows("SELECT 1\nFROM t ORDER 5")
 
 
 def test_names_fold_as_in_postgresql(admin, alice, namespace, items):

@@ -1,6 +1,6 @@
 //! kill -9 at random moments of mixed writes and flushes, again and again on one data directory. After each restart
-//! every user's rows are compared with a model in which the statement in flight may be wholly there or wholly absent: no
-//! acknowledged row is lost, none is doubled, no half statement stays.
+//! every user's rows are compared with a model in which the statement in flight may be wholly there or wholly absent:
+//! no acknowledged row is lost, none is doubled, no half statement stays.
 //!
 //! `INSULA_CRASHES` sets the number of kills, `INSULA_CRASH_SEED` repeats a run's choices (though not its timing).
 

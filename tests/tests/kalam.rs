@@ -1,6 +1,6 @@
 //! The reference project's own test list (KalamDB, phase 18): create and insert, data isolation, multiple inserts,
-//! system columns, update with isolation, delete with isolation, no access to other users' data. Each runs hot, and again with
-//! the rows in Parquet.
+//! system columns, update with isolation, delete with isolation, no access to other users' data. Each runs hot, and
+//! again with the rows in Parquet.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use insula_tests::{Server, count, execute, query, refused};

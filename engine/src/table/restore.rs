@@ -48,7 +48,7 @@ impl DisplayAs for Restore {
 }
 
 impl ExecutionPlan for Restore {
-    row_plan!("Restore");
+    row_plan!("Restore", ordered = false);
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties

@@ -38,9 +38,13 @@ macro_rules! leaf_plan {
 }
 
 /// The boilerplate of a node that drops or changes rows of its one input, `self.input`, and keeps their order and
-/// partitions. `self.over(input)` is the same node over another input.
+/// partitions. `self.over(input)` is the same node over another input. `ordered` says whether its properties tell the
+/// input's order too; a node whose properties do not must not say that it keeps it.
 macro_rules! row_plan {
     ($name:literal) => {
+        row_plan!($name, ordered = true);
+    };
+    ($name:literal, ordered = $ordered:literal) => {
         fn name(&self) -> &str {
             $name
         }
@@ -50,7 +54,7 @@ macro_rules! row_plan {
         }
 
         fn maintains_input_order(&self) -> Vec<bool> {
-            vec![true]
+            vec![$ordered]
         }
 
         /// Nothing comes between a scan and what checks its rows.
