@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use insula_storage::{MetaBatch, NewTable, Store, TableDef};
+use insula_storage::{MetaBatch, NewTable, Store, TableDef, WriteSet};
 use parking_lot::RwLock;
 
 use crate::{Engine, Error, ErrorKind, Result};
@@ -117,7 +117,7 @@ impl Catalog {
             ));
         }
         for table in tables {
-            self.store.drop_table(table.id, MetaBatch::default()).await?;
+            self.store.drop_table(table.id).await?;
         }
         let mut batch = MetaBatch::default();
         batch.delete(namespace_key(namespace));
@@ -125,21 +125,44 @@ impl Catalog {
         self.publish()
     }
 
-    /// `None`: the table was there and `if_not_exists` was given.
-    pub async fn create_table(&self, table: NewTable, if_not_exists: bool) -> Result<Option<Arc<TableDef>>> {
+    pub async fn create_table(&self, table: NewTable, if_not_exists: bool) -> Result<()> {
         let _change = self.change.lock().await;
-        let snapshot = self.snapshot();
-        snapshot.require_namespace(&table.namespace)?;
-        if snapshot.get(&table.namespace, &table.name).is_some() {
-            return if if_not_exists {
-                Ok(None)
-            } else {
-                Err(Error::exists(format!("table \"{}.{}\" exists already", table.namespace, table.name)))
-            };
+        match self.vacancy(&table.namespace, &table.name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && if_not_exists => return Ok(()),
+            Err(error) => return Err(error),
         }
-        let def = self.store.create_table(table, MetaBatch::default()).await?;
+        self.store.create_table(table).await?;
+        self.publish()
+    }
+
+    /// The table as it will be, so that its rows can be gathered; see [`Self::create_filled`].
+    pub fn declare(&self, table: NewTable) -> Result<Arc<TableDef>> {
+        self.snapshot().require_namespace(&table.namespace)?;
+        Ok(self.store.declare_table(table)?)
+    }
+
+    /// Makes a declared table appear with its rows, all or nothing. With `replace`, a table of its name goes in the same
+    /// moment; until then that one stays as it is.
+    pub async fn create_filled(&self, def: &Arc<TableDef>, rows: WriteSet, replace: bool) -> Result<u64> {
+        let _change = self.change.lock().await;
+        let replaced = if replace { self.snapshot().get(&def.namespace, &def.name).map(|old| old.id) } else { None };
+        if replaced.is_none() {
+            self.vacancy(&def.namespace, &def.name)?;
+        }
+        let stored = self.store.create_filled(def, Some(rows), replaced).await?;
         self.publish()?;
-        Ok(Some(def))
+        Ok(stored)
+    }
+
+    /// Is the namespace there, and the name free in it?
+    pub fn vacancy(&self, namespace: &str, table: &str) -> Result<()> {
+        let snapshot = self.snapshot();
+        snapshot.require_namespace(namespace)?;
+        match snapshot.get(namespace, table) {
+            None => Ok(()),
+            Some(_) => Err(Error::exists(format!("table \"{namespace}.{table}\" exists already"))),
+        }
     }
 
     pub async fn drop_table(&self, namespace: &str, table: &str, if_exists: bool) -> Result<()> {
@@ -149,7 +172,7 @@ impl Catalog {
             Err(_) if if_exists => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.store.drop_table(id, MetaBatch::default()).await?;
+        self.store.drop_table(id).await?;
         self.publish()
     }
 

@@ -24,57 +24,52 @@ pub(crate) async fn run(
     schema: SchemaRef,
     mut batches: RowStream,
 ) -> Result<u64> {
-    let (table, created) = prepare(request, &target, &schema).await?;
-    let stored = fill(request, &table, &schema, &mut batches).await;
-    if stored.is_err() && created {
-        // A refused ingest leaves nothing behind, its table included.
-        request.engine.catalog().drop_table(&table.namespace, &table.name, true).await?;
+    let (catalog, store) = (request.engine.catalog(), request.engine.store());
+    let (table, is_new) = destination(request, &target, &schema)?;
+    check_may_write(request.user, &table)?;
+    let context = request.context(SystemColumns::default())?;
+    let owner = context.tables.owner(&table);
+    let mut set = WriteSet::new(Arc::clone(&table), owner);
+    gather(&context, &table, &schema, &mut batches, &mut set).await?;
+    if is_new {
+        return catalog.create_filled(&table, set, target.mode == IngestMode::Replace).await;
     }
-    stored
+    let lock = store.lock(&table, owner).await;
+    Ok(store.commit(&lock, set).await?.rows)
 }
 
-/// The table to fill, and whether this ingest created it.
-async fn prepare(request: &Request<'_>, target: &IngestTarget, schema: &Schema) -> Result<(Arc<TableDef>, bool)> {
+/// The table to fill, and whether it is a new one, which appears together with its rows.
+fn destination(request: &Request<'_>, target: &IngestTarget, schema: &Schema) -> Result<(Arc<TableDef>, bool)> {
     let namespace = match &target.namespace {
         Some(namespace) => namespace.clone(),
         None => request.session.settings_of(request.user)?.schema,
     };
     let catalog = request.engine.catalog();
-    let existing = catalog.snapshot().get(&namespace, &target.table).cloned();
+    let existing = catalog.snapshot().table(&namespace, &target.table).cloned();
     match (target.mode, existing) {
-        (IngestMode::Append, None) => {
-            let error = catalog.snapshot().table(&namespace, &target.table).err();
-            Err(error.unwrap_or_else(|| Error::internal("a table came and went")))
-        }
-        (IngestMode::Append | IngestMode::CreateAppend, Some(table)) => Ok((table, false)),
-        (IngestMode::Create, Some(table)) => {
-            Err(Error::exists(format!("table \"{}.{}\" exists already", table.namespace, table.name)))
-        }
-        (mode, existing) => {
-            request.user.require_admin("creating a table by ingest")?;
-            let new = of_ingest(namespace.clone(), target.table.clone(), schema)?;
-            if let (IngestMode::Replace, Some(_)) = (mode, existing) {
-                catalog.drop_table(&namespace, &target.table, true).await?;
-            }
-            let table = catalog.create_table(new, false).await?;
-            table.map(|table| (table, true)).ok_or_else(|| Error::internal("a table was not created"))
-        }
+        (IngestMode::Append, existing) => return Ok((existing?, false)),
+        (IngestMode::CreateAppend, Ok(table)) => return Ok((table, false)),
+        (IngestMode::Create, Ok(_)) => catalog.vacancy(&namespace, &target.table)?,
+        _ => {}
     }
+    request.user.require_admin("creating a table by ingest")?;
+    Ok((catalog.declare(of_ingest(namespace, target.table.clone(), schema)?)?, true))
 }
 
-async fn fill(request: &Request<'_>, table: &Arc<TableDef>, schema: &Schema, batches: &mut RowStream) -> Result<u64> {
-    check_may_write(request.user, table)?;
-    let context = request.context(SystemColumns::default())?;
+async fn gather(
+    context: &Context,
+    table: &TableDef,
+    schema: &Schema,
+    batches: &mut RowStream,
+    set: &mut WriteSet,
+) -> Result<()> {
     let shape = Shape::new(table, schema)?;
-    let owner = context.tables.owner(table);
-    let mut set = WriteSet::new(Arc::clone(table), owner);
     let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
     while let Some(batch) = batches.next().await.transpose()? {
-        set.insert(&shape.rows(&context, &batch).await?)?;
+        set.insert(&shape.rows(context, &batch).await?)?;
         memory.try_resize(set.memory())?;
     }
-    let lock = request.engine.store().lock(table, owner).await;
-    Ok(request.engine.store().commit(&lock, set).await?.rows)
+    Ok(())
 }
 
 /// How the columns of the stream become the columns of the table: by name; what is not sent takes its default.

@@ -99,7 +99,7 @@ impl Write {
 }
 
 /// Runs the query and gathers what it says is to be written.
-async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
+pub(crate) async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);
@@ -124,8 +124,12 @@ pub(crate) fn check_may_write(user: &Identity, table: &TableDef) -> Result<()> {
     }
 }
 
-/// The query of a write, for those who only want to look at it.
 impl WritePlan {
+    /// Inserts the rows of a query into a table that is not there yet.
+    pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
+        Self { table, query, effect: plan::Effect::Insert }
+    }
+
     pub fn query(&self) -> &LogicalPlan {
         &self.query
     }

@@ -5,20 +5,26 @@ mod lock_file;
 mod locks;
 mod open;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use insula_proto::{TableId, UserNo};
 use object_store::ObjectStore;
 
 pub(crate) use crate::clock::Clock;
 use crate::{
-    Error, ErrorKind, FlushReport, Meta, MetaBatch, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
+    Error, ErrorKind, FlushReport, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
-    flush::{Flusher, scheduler::Scheduler},
+    flush::{Flusher, Turn, scheduler::Scheduler},
     hot::{
         self,
         committer::{Committer, FIRST_GENERATION},
-        db::{Db, Family},
+        db::{Batch, Db, Family},
         record,
         tables::{Tables, record_key},
     },
@@ -72,6 +78,14 @@ pub struct Store {
     locks: Locks,
     /// Definitions change one at a time: names are checked before they are written.
     definitions: tokio::sync::Mutex<()>,
+    /// Number of the next table that is declared.
+    next_table: AtomicU32,
+}
+
+/// The end of a table: what has to go once the batch that says so is on disk.
+struct Removal {
+    _turn: Turn,
+    objects: Vec<object_store::path::Path>,
 }
 
 impl Store {
@@ -96,49 +110,80 @@ impl Store {
         self.tables.all()
     }
 
-    /// Durable, together with `also`, when it returns.
-    pub async fn create_table(&self, table: NewTable, also: MetaBatch) -> Result<Arc<TableDef>> {
-        let _alone = self.definitions.lock().await;
-        if self.tables.all().iter().any(|t| t.namespace == table.namespace && t.name == table.name) {
-            let message = format!("table \"{}.{}\" exists already", table.namespace, table.name);
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
-        let id = self.next_table()?;
+    /// The definition of a table that is not there yet, so that its first rows can be gathered. Nobody sees it before
+    /// [`Self::create_filled`] returns, and nothing is left of it if that is never called.
+    pub fn declare_table(&self, table: NewTable) -> Result<Arc<TableDef>> {
+        // Numbers are never reused, or a dropped table's rows could come back under a new name.
+        let id = TableId(self.next_table.fetch_add(1, Ordering::Relaxed));
         let def = Arc::new(table.define(id, self.clock.now_micros())?);
         writer::check(&def)?;
-        let mut batch = also.into_batch();
-        batch.put(Family::Meta, record_key::definition(id), def.to_record());
-        batch.put(Family::Meta, record_key::generation(id), record::seal(&FIRST_GENERATION.0.to_le_bytes()));
-        batch.put(Family::Meta, record_key::NEXT_TABLE, record::seal(&(id.0 + 1).to_le_bytes()));
-        self.committer.created(Arc::clone(&def), batch).await?;
         Ok(def)
     }
 
-    /// Numbers are never reused, or a dropped table's rows could come back under a new name.
-    fn next_table(&self) -> Result<TableId> {
-        match self.db.get(Family::Meta, record_key::NEXT_TABLE)? {
-            None => Ok(TableId(1)),
-            Some(sealed) => record::number(&sealed, "the next table's number").map(TableId),
+    /// Durable when it returns.
+    pub async fn create_table(&self, table: NewTable) -> Result<Arc<TableDef>> {
+        let def = self.declare_table(table)?;
+        self.create_filled(&def, None, None).await?;
+        Ok(def)
+    }
+
+    /// Makes a declared table and its first rows appear, in the place of `replaced` or where there was none: all of it,
+    /// durably, or nothing. Returns the number of rows.
+    pub async fn create_filled(
+        &self,
+        def: &Arc<TableDef>,
+        rows: Option<WriteSet>,
+        replaced: Option<TableId>,
+    ) -> Result<u64> {
+        let _alone = self.definitions.lock().await;
+        let same_name = |t: &Arc<TableDef>| t.namespace == def.namespace && t.name == def.name;
+        if self.tables.all().iter().any(|t| same_name(t) && Some(t.id) != replaced) {
+            let message = format!("table \"{}\" exists already", def.full_name());
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
+        let mut batch = Batch::default();
+        batch.put(Family::Meta, record_key::definition(def.id), def.to_record());
+        batch.put(Family::Meta, record_key::generation(def.id), record::seal(&FIRST_GENERATION.0.to_le_bytes()));
+        let next = self.next_table.load(Ordering::Relaxed);
+        batch.put(Family::Meta, record_key::NEXT_TABLE, record::seal(&next.to_le_bytes()));
+        let removal = match replaced {
+            Some(table) => Some(self.removal(table, &mut batch).await?),
+            None => None,
+        };
+        let (affected, rows) = rows.map(|rows| (rows.affected(), rows.into_rows(&self.ids))).unwrap_or_default();
+        self.committer.create(Arc::clone(def), rows, replaced, batch).await?;
+        if let Some(removal) = removal {
+            self.removed(removal).await;
+        }
+        Ok(affected)
     }
 
     /// Removes definition, hot rows, manifest, then the objects.
-    pub async fn drop_table(&self, table: TableId, also: MetaBatch) -> Result<()> {
+    pub async fn drop_table(&self, table: TableId) -> Result<()> {
         let _alone = self.definitions.lock().await;
+        let mut batch = Batch::default();
+        let removal = self.removal(table, &mut batch).await?;
+        self.committer.dropped(table, batch).await?;
+        self.removed(removal).await;
+        Ok(())
+    }
+
+    /// Adds to the batch what ends the table. No flush of it runs until the result is dropped.
+    async fn removal(&self, table: TableId, batch: &mut Batch) -> Result<Removal> {
         let turn = self.flusher.turns.take(table).await?;
         self.tables.get(table)?;
         let objects = manifest::current(&self.db, table)?.objects(table);
-        let mut batch = also.into_batch();
         batch.delete(Family::Meta, record_key::definition(table));
         batch.delete(Family::Meta, record_key::generation(table));
-        hot::delete_table(&mut batch, table);
-        manifest::delete(&mut batch, table);
-        self.committer.dropped(table, batch).await?;
-        drop(turn);
-        // Views that still read the table hold its objects back.
-        self.cold.retire(objects);
+        hot::delete_table(batch, table);
+        manifest::delete(batch, table);
+        Ok(Removal { _turn: turn, objects })
+    }
+
+    /// After the batch of a removal is on disk. Views that still read the table hold its objects back.
+    async fn removed(&self, removal: Removal) {
+        self.cold.retire(removal.objects);
         self.cold.reclaim().await;
-        Ok(())
     }
 
     /// One snapshot over all tables and both tiers.

@@ -331,7 +331,7 @@ impl WriteSet {
     }
 
     /// The rows for the committer. Rows without a key get their ids here, in the order in which they came.
-    fn into_rows(mut self, ids: &Ids) -> committer::Rows {
+    pub(crate) fn into_rows(mut self, ids: &Ids) -> committer::Rows {
         let mut id = if self.without_id.is_empty() { 0 } else { ids.reserve(self.without_id.len()) };
         for at in self.without_id {
             let [start, ..] = self.entries[at].place;

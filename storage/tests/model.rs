@@ -12,8 +12,8 @@ use arrow::{
 };
 use insula_proto::UserNo;
 use insula_storage::{
-    ErrorKind, KeyCodec, MetaBatch, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions,
-    TableSlice, WriteSet, restore,
+    ErrorKind, KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, TableSlice,
+    WriteSet, restore,
 };
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
@@ -91,7 +91,7 @@ impl Bench {
             key: vec![2, 1],
             options: TableOptions::default(),
         };
-        let table = store.create_table(table, MetaBatch::default()).await.unwrap();
+        let table = store.create_table(table).await.unwrap();
         Self { config, store: Some(store), table, model: BTreeMap::new(), _dir: dir }
     }
 

@@ -50,7 +50,15 @@ impl From<Error> for DataFusionError {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        from_datafusion(&error)
+        let converted = from_datafusion(&error);
+        let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+        match span.filter(|_| converted.kind == ErrorKind::InvalidArgument) {
+            Some(span) => Self::invalid(format!(
+                "{} at Line: {}, Column: {}",
+                converted.message, span.start.line, span.start.column
+            )),
+            None => converted,
+        }
     }
 }
 

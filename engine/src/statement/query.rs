@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::{logical_expr::LogicalPlan, physical_plan::execute_stream};
+use datafusion::{
+    common::tree_node::{Transformed, TreeNode},
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream},
+};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{explain, output, parameters};
@@ -35,7 +39,7 @@ pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordB
 
 /// The rows of one plan. Physical plans are made anew each time: one with a repartition panics when run twice.
 pub(crate) async fn rows(context: &Arc<Context>, plan: &LogicalPlan) -> Result<RowStream> {
-    let physical = context.state().create_physical_plan(plan).await?;
+    let physical = cooperative(context.state().create_physical_plan(plan).await?)?;
     let batches = execute_stream(physical, context.task())?;
     // The context holds the read view, and with it the files that the rows come from.
     let held = Arc::clone(context);
@@ -45,4 +49,18 @@ pub(crate) async fn rows(context: &Arc<Context>, plan: &LogicalPlan) -> Result<R
             batch.map_err(Error::from)
         })
         .boxed())
+}
+
+/// Joins without keys compute for minutes from input that is always ready, and DataFusion makes only scans and
+/// exchanges yield. Without this, such a statement keeps its thread, and cannot be cancelled.
+fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|node| {
+        let busy = ["CrossJoinExec", "NestedLoopJoinExec", "HashJoinExec", "PiecewiseMergeJoinExec"];
+        Ok(if busy.contains(&node.name()) {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as _)
+        } else {
+            Transformed::no(node)
+        })
+    })?;
+    Ok(wrapped.data)
 }

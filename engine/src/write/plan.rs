@@ -161,8 +161,9 @@ pub(super) fn column_index(table: &TableDef, name: &ObjectName) -> Result<usize>
     }
     let names = table.columns.iter().map(|c| c.field.name().as_str());
     let hint = crate::catalog::nearest(&column, names).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+    let (line, place) = ident.map_or((0, 0), |ident| (ident.span.start.line, ident.span.start.column));
     Err(Error::invalid(format!(
-        "column \"{column}\" does not exist in table \"{}.{}\"{hint}",
+        "column \"{column}\" does not exist in table \"{}.{}\"{hint} at Line: {line}, Column: {place}",
         table.namespace, table.name
     )))
 }

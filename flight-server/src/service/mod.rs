@@ -151,7 +151,8 @@ impl FlightService for Service {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<PutResult> {
         let caller = caller(&request)?;
-        let result = caller.deadline.run(self.put(&caller, request.into_inner())).await?;
+        let by_user_column = request.metadata().contains_key("x-insula-user-column");
+        let result = caller.deadline.run(self.put(&caller, by_user_column, request.into_inner())).await?;
         Ok(Response::new(stream::iter([Ok(PutResult { app_metadata: result })]).boxed()))
     }
 

@@ -33,7 +33,13 @@ type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
 
 impl Service {
     /// The answer's `app_metadata`.
-    pub(super) async fn put(&self, caller: &Caller, mut incoming: Streaming<FlightData>) -> Result<Bytes, Status> {
+    /// `by_user_column`: the request has the header `x-insula-user-column`.
+    pub(super) async fn put(
+        &self,
+        caller: &Caller,
+        by_user_column: bool,
+        mut incoming: Streaming<FlightData>,
+    ) -> Result<Bytes, Status> {
         let mut first = incoming
             .message()
             .await?
@@ -47,6 +53,9 @@ impl Service {
             // Some clients send the descriptor alone before anything else.
             .try_filter(|data| future::ready(!data.data_header.is_empty()))
             .boxed();
+        if by_user_column {
+            return Err(Status::unimplemented("x-insula-user-column is not supported yet; ingest as each user"));
+        }
         let count = match described(&descriptor)? {
             Command::CommandStatementUpdate(update) => self.update(caller, update).await?,
             Command::CommandStatementIngest(ingest) => self.ingest(caller, ingest, messages).await?,

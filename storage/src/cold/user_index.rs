@@ -129,7 +129,6 @@ pub(super) struct UserIndex {
 /// A user's rows in a file.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    pub(super) user: UserNo,
     /// Never empty.
     pub(super) rows: Range<u64>,
     pub(super) deleted: u64,
@@ -207,7 +206,7 @@ impl UserIndex {
             cursor += 4 + length;
         }
         let last = keys.pop().ok_or_else(malformed)?;
-        Ok(Entry { user: self.user(i)?, rows, deleted: read_u32(body, at + 12)?.into(), blocks: keys, last })
+        Ok(Entry { rows, deleted: read_u32(body, at + 12)?.into(), blocks: keys, last })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{AsArray, RecordBatch},
     datatypes::{DataType, Int64Type, SchemaRef, UInt64Type},
 };
 use insula_proto::UserNo;

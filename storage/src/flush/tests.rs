@@ -8,7 +8,7 @@ use insula_proto::UserNo;
 
 use super::*;
 use crate::{
-    KeyCodec, MetaBatch, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
+    KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
     cold::{fixture, manifest},
 };
 
@@ -44,7 +44,7 @@ async fn notes(store: &Arc<Store>, options: TableOptions) -> Arc<TableDef> {
         key: vec![1],
         options,
     };
-    store.create_table(table, MetaBatch::default()).await.unwrap()
+    store.create_table(table).await.unwrap()
 }
 
 fn batch(table: &TableDef, rows: &[(i64, &str)]) -> RecordBatch {
@@ -228,7 +228,7 @@ async fn composite_keys_and_row_ids_are_flushed_in_order() {
     for (name, key) in [("keyed", vec![2, 1]), ("bag", vec![])] {
         let (namespace, options) = ("public".into(), TableOptions::default());
         let table = NewTable { namespace, name: name.into(), kind: TableKind::User, columns: columns(), key, options };
-        let table = store.create_table(table, MetaBatch::default()).await.unwrap();
+        let table = store.create_table(table).await.unwrap();
         let rows = |rows: &[(&str, i64, &str)]| {
             RecordBatch::try_new(
                 table.schema(),
@@ -357,7 +357,7 @@ async fn the_scheduler_flushes_by_rows_and_by_age() {
     insert(&store, &table, ALICE, &[(1, "a"), (2, "b")]).await;
     insert(&store, &table, BOB, &[(1, "c")]).await;
     wait_until(|| async { store.usage(&table, None).await.unwrap().cold_rows == 3 }).await;
-    store.drop_table(table.id, MetaBatch::default()).await.unwrap();
+    store.drop_table(table.id).await.unwrap();
     assert!(objects(directory.path()).is_empty(), "a dropped table leaves no object");
     let by_age = TableOptions { flush_interval: Some(Duration::from_millis(50)), ..TableOptions::default() };
     let table = notes(&store, by_age).await;

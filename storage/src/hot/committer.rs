@@ -66,15 +66,33 @@ impl HighWater {
 /// What a batch changes in memory once it is on disk.
 enum After {
     Nothing,
-    Created(Arc<TableDef>),
     Dropped(TableId),
     Flushed(TableId, Generation),
 }
 
 enum Work {
-    Rows { table: TableId, durability: Durability, rows: Rows, held: Box<dyn Send> },
-    Freeze { table: TableId, also: Also },
-    Batch { batch: Batch, after: After, frees_space: bool },
+    Rows {
+        table: TableId,
+        durability: Durability,
+        rows: Rows,
+        held: Box<dyn Send>,
+    },
+    Freeze {
+        table: TableId,
+        also: Also,
+    },
+    /// A new table with its first rows, in the place of another or not.
+    Create {
+        def: Arc<TableDef>,
+        rows: Rows,
+        replaced: Option<TableId>,
+        batch: Batch,
+    },
+    Batch {
+        batch: Batch,
+        after: After,
+        frees_space: bool,
+    },
     Stop,
 }
 
@@ -167,8 +185,9 @@ impl Committer {
         self.batch(batch, After::Flushed(table, up_to), true).await
     }
 
-    pub async fn created(&self, def: Arc<TableDef>, batch: Batch) -> Result<()> {
-        self.batch(batch, After::Created(def), false).await
+    /// Definition, first rows, and the end of the table that it replaces: all of it or nothing.
+    pub async fn create(&self, def: Arc<TableDef>, rows: Rows, replaced: Option<TableId>, batch: Batch) -> Result<()> {
+        self.request(Work::Create { def, rows, replaced, batch }).await.map(|_| ())
     }
 
     pub async fn dropped(&self, table: TableId, batch: Batch) -> Result<()> {

@@ -1,6 +1,11 @@
 //! Opening a store: the directory and its lock, the database, what lies in it, and the tasks that keep it going.
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::Path,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use insula_proto::{Generation, TableId};
 
@@ -56,6 +61,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         meta: Meta::new(Arc::clone(&db), committer.clone()),
         locks: Locks::default(),
         definitions: tokio::sync::Mutex::default(),
+        next_table: AtomicU32::new(next_table(&db)?),
         db,
         tables,
         committer,
@@ -64,6 +70,14 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         ids,
         clock,
     }))
+}
+
+/// The number that follows all tables that ever were.
+fn next_table(db: &Db) -> Result<u32> {
+    match db.get(Family::Meta, record_key::NEXT_TABLE)? {
+        None => Ok(1),
+        Some(sealed) => record::number(&sealed, "the next table's number"),
+    }
 }
 
 fn open_database(data_dir: &Path) -> Result<Arc<Db>> {

@@ -4,7 +4,7 @@ use arrow::{
 };
 
 use super::*;
-use crate::hot::tests::new_table;
+use crate::{MetaBatch, hot::tests::new_table};
 
 fn config(dir: &tempfile::TempDir) -> StoreConfig {
     StoreConfig { data_dir: dir.path().join("data"), store_url: None, file_bytes: 64 << 20, min_free_bytes: 0 }
@@ -44,7 +44,8 @@ async fn what_is_written_is_there_after_a_restart() {
     also.put(*b"ns/1", *b"one");
     also.put(*b"ns/2", *b"two");
     also.put(*b"user/1", *b"x");
-    let table = store.create_table(people(), also).await.unwrap();
+    store.meta().write(also).await.unwrap();
+    let table = store.create_table(people()).await.unwrap();
     insert(&store, &table, 1, &[(2, "b"), (1, "a")]).await.unwrap();
     insert(&store, &table, 2, &[(1, "other")]).await.unwrap();
     let ids = store.next_ids(3);
@@ -88,26 +89,26 @@ async fn a_second_opener_is_told_who_is_there() {
 async fn tables_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(config(&dir)).await.unwrap();
-    let first = store.create_table(people(), MetaBatch::default()).await.unwrap();
-    let again = store.create_table(people(), MetaBatch::default()).await.unwrap_err();
+    let first = store.create_table(people()).await.unwrap();
+    let again = store.create_table(people()).await.unwrap_err();
     assert_eq!((again.kind(), again.message()), (ErrorKind::AlreadyExists, "table \"ns.t\" exists already"));
     insert(&store, &first, 1, &[(1, "cold")]).await.unwrap();
     store.flush(first.id).await.unwrap();
     insert(&store, &first, 1, &[(2, "hot")]).await.unwrap();
     let view = store.view();
-    store.drop_table(first.id, MetaBatch::default()).await.unwrap();
+    store.drop_table(first.id).await.unwrap();
     // A view from before still reads it; a new one does not know it.
     assert_eq!(view.slice(&first, UserNo(1)).unwrap().cold().await.unwrap().len(), 1);
     assert_eq!(store.view().slice(&first, UserNo(1)).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
     drop(view);
     assert_eq!(insert(&store, &first, 1, &[(3, "late")]).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(store.drop_table(first.id, MetaBatch::default()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.drop_table(first.id).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(store.flush(first.id).await.unwrap_err().kind(), ErrorKind::NotFound);
     store.close().await.unwrap();
     drop(store);
     let store = Store::open(config(&dir)).await.unwrap();
     assert!(store.tables().is_empty());
-    let second = store.create_table(people(), MetaBatch::default()).await.unwrap();
+    let second = store.create_table(people()).await.unwrap();
     assert!(second.id > first.id);
     assert!(names(&store, &second, 1).is_empty());
 }
@@ -116,7 +117,7 @@ async fn tables_come_and_go() {
 async fn after_close_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(config(&dir)).await.unwrap();
-    let table = store.create_table(people(), MetaBatch::default()).await.unwrap();
+    let table = store.create_table(people()).await.unwrap();
     store.close().await.unwrap();
     store.close().await.unwrap();
     assert_eq!(insert(&store, &table, 1, &[(1, "a")]).await.unwrap_err().kind(), ErrorKind::Unavailable);

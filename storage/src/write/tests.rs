@@ -6,7 +6,7 @@ use arrow::{
 };
 
 use super::*;
-use crate::{MetaBatch, Store, StoreConfig, hot::tests::new_table};
+use crate::{Store, StoreConfig, hot::tests::new_table};
 
 const USER: UserNo = UserNo(1);
 
@@ -28,7 +28,7 @@ impl Bench {
         };
         let store = Store::open(config).await.unwrap();
         let table = new_table(&[("name", DataType::Utf8, false), ("id", DataType::Int32, false)], key);
-        let table = store.create_table(table, MetaBatch::default()).await.unwrap();
+        let table = store.create_table(table).await.unwrap();
         Self { store, table, _dir: dir }
     }
 

@@ -10,15 +10,16 @@ use datafusion::{
         ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint,
     },
 };
-use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, WriteSet, table as stored};
+use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, table as stored};
 
 use super::{Request, options};
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     catalog::require_catalog,
     context::Context,
     sql::{SystemColumns, is_system_column, normalize, parts},
-    statement::{output, query},
+    statement::output,
+    write::{WritePlan, collect},
 };
 
 pub(super) async fn create(
@@ -53,7 +54,7 @@ pub(super) async fn create(
     }
 }
 
-/// The rows are gathered before the table appears, so a failing query leaves no table behind.
+/// The table appears together with its rows, so a failing query leaves no table behind.
 async fn create_as(
     request: &Request<'_>,
     context: Context,
@@ -61,35 +62,22 @@ async fn create_as(
     source: Query,
     table: impl FnOnce(Vec<NewColumn>, Vec<usize>) -> NewTable,
 ) -> Result<u64> {
-    use futures::TryStreamExt;
     if !create.columns.is_empty() {
         return Err(Error::invalid("CREATE TABLE … AS takes its columns from the query; list none"));
     }
     let context = Arc::new(context);
-    let plan = context.plan_query(source)?;
-    let schema = output::schema(&plan);
-    let columns = from_schema(&schema, true)?;
+    let query = context.plan_query(source)?;
+    let columns = from_schema(&output::schema(&query), true)?;
     let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
     let key = key_indices(&names, constraint_key(create)?)?;
     let new = table(columns, key);
-    let batches: Vec<_> = query::rows(&context, &plan).await?.try_collect().await?;
-    let Some(def) = request.engine.catalog().create_table(new, create.if_not_exists).await? else { return Ok(0) };
-    let owner = context.tables.owner(&def);
-    let mut set = WriteSet::new(Arc::clone(&def), owner);
-    let filled = async {
-        for batch in &batches {
-            set.insert(&crate::write::rows(&def, batch.columns().to_vec())?)?;
-        }
-        let lock = request.engine.store().lock(&def, owner).await;
-        Ok::<_, Error>(request.engine.store().commit(&lock, set).await?.rows)
-    };
-    match filled.await {
-        Ok(rows) => Ok(rows),
-        Err(error) => {
-            request.engine.catalog().drop_table(&def.namespace, &def.name, true).await?;
-            Err(error)
-        }
+    match request.engine.catalog().vacancy(&new.namespace, &new.name) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && create.if_not_exists => return Ok(0),
+        vacancy => vacancy?,
     }
+    let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
+    let rows = collect(&context, &plan, &[]).await?;
+    request.engine.catalog().create_filled(plan.table(), rows, false).await
 }
 
 /// Columns as a query or an ingest brings them: plain types, system columns refused.

@@ -92,7 +92,6 @@ proptest! {
             let expected = users.get(&user);
             prop_assert_eq!(entry.is_some(), expected.is_some());
             let (Some(entry), Some(expected)) = (entry, expected) else { continue };
-            prop_assert_eq!(entry.user, UserNo(user));
             let (first, last) = (expected[0], expected[expected.len() - 1]);
             prop_assert_eq!(entry.rows.clone(), first as u64..last as u64 + 1);
             prop_assert_eq!(entry.blocks[0], sorted[first].1);

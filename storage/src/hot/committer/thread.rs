@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{After, Done, FIRST_GENERATION, HighWater, Parts, Request, Rows, Work, confused};
 use crate::{
-    Durability, Error, ErrorKind, Result,
+    Durability, Error, ErrorKind, Result, TableDef,
     hot::{
         db::{Batch, Family},
         key, record,
@@ -45,6 +46,7 @@ struct Group {
 
 enum Effect {
     Wrote(TableId, Generation, Load, #[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
+    Created(Arc<TableDef>, Load, Option<TableId>),
     Froze(TableId, Generation),
     After(After),
 }
@@ -126,6 +128,16 @@ impl Thread {
                 group.sync |= durability == Durability::Sync;
                 Ok((Done::Rows(seq), Effect::Wrote(table, generation, load, held)))
             }
+            Work::Create { def, rows, replaced, batch } => {
+                batch.write_into(&self.parts.db, &mut group.batch)?;
+                let (seq, load) = self.add_rows(FIRST_GENERATION, rows, group)?;
+                self.active.insert(def.id, FIRST_GENERATION);
+                if let Some(replaced) = replaced {
+                    self.active.remove(&replaced);
+                }
+                group.sync = true;
+                Ok((Done::Rows(seq), Effect::Created(def, load, replaced)))
+            }
             Work::Freeze { table, also } => {
                 let generation = self.active(table)?;
                 let next = Generation(generation.0 + 1);
@@ -139,10 +151,8 @@ impl Thread {
             }
             Work::Batch { batch, after, .. } => {
                 batch.write_into(&self.parts.db, &mut group.batch)?;
-                match &after {
-                    After::Created(def) => drop(self.active.insert(def.id, FIRST_GENERATION)),
-                    After::Dropped(table) => drop(self.active.remove(table)),
-                    _ => {}
+                if let After::Dropped(table) = &after {
+                    self.active.remove(table);
                 }
                 group.sync = true;
                 Ok((Done::Batch, Effect::After(after)))
@@ -204,9 +214,16 @@ impl Thread {
         let tables = &self.parts.tables;
         match effect {
             Effect::Wrote(table, generation, load, _held) => tables.wrote(table, generation, load),
+            Effect::Created(def, load, replaced) => {
+                replaced.map(|table| tables.remove(table)).unwrap_or_default();
+                let table = def.id;
+                tables.insert(def, FIRST_GENERATION, BTreeMap::new());
+                if load.rows > 0 {
+                    tables.wrote(table, FIRST_GENERATION, load);
+                }
+            }
             Effect::Froze(table, active) => tables.froze(table, active),
             Effect::After(After::Nothing) => {}
-            Effect::After(After::Created(def)) => tables.insert(def, FIRST_GENERATION, BTreeMap::new()),
             Effect::After(After::Dropped(table)) => tables.remove(table),
             Effect::After(After::Flushed(table, up_to)) => tables.flushed(table, up_to),
         }
