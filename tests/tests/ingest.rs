@@ -121,3 +121,25 @@ async fn a_client_that_vanishes_leaves_nothing() {
     assert_eq!(alice.ingest(&target, schema, items).await.expect("rows"), 60_000);
     assert_eq!(count(&alice, "big").await, 60_000);
 }
+
+#[tokio::test]
+async fn a_table_that_an_ingest_makes_appears_with_all_its_rows_or_not_at_all() {
+    let server = Server::dev();
+    let admin = server.client("admin").await;
+    let (schema, batches) = big_batches(3);
+    let whole = || stream::iter(batches.clone().into_iter().map(Ok));
+    let broken = || whole().chain(stream::iter([Err(insula_client::Error::Usage("the source failed".to_owned()))]));
+    let target = |mode| Ingest { namespace: None, table: "made".to_owned(), mode };
+    for mode in [IngestMode::Create, IngestMode::CreateAppend, IngestMode::Replace] {
+        admin.ingest(&target(mode), schema.clone(), broken()).await.expect_err("it breaks off");
+        let error = admin.query("SELECT * FROM made").await.err().expect("no such table");
+        assert_eq!(error.code(), Some(Code::NotFound), "{error}");
+    }
+    assert_eq!(admin.ingest(&target(IngestMode::Create), schema.clone(), whole()).await.expect("rows"), 3_000);
+    admin.ingest(&target(IngestMode::Replace), schema.clone(), broken()).await.expect_err("it breaks off");
+    assert_eq!(count(&admin, "made").await, 3_000, "the old table is still there");
+    let (schema, batches) = big_batches(2);
+    let fewer = stream::iter(batches.into_iter().map(Ok));
+    assert_eq!(admin.ingest(&target(IngestMode::Replace), schema, fewer).await.expect("rows"), 2_000);
+    assert_eq!(count(&admin, "made").await, 2_000);
+}

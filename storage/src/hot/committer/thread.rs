@@ -130,7 +130,11 @@ impl Thread {
             }
             Work::Create { def, rows, replaced, batch } => {
                 batch.write_into(&self.parts.db, &mut group.batch)?;
-                let (seq, load) = self.add_rows(FIRST_GENERATION, rows, group)?;
+                // A definition alone takes no number: the order is one of rows.
+                let (seq, load) = match rows.places.is_empty() {
+                    true => (Seq(self.last.seq), Load::default()),
+                    false => self.add_rows(FIRST_GENERATION, rows, group)?,
+                };
                 self.active.insert(def.id, FIRST_GENERATION);
                 if let Some(replaced) = replaced {
                     self.active.remove(&replaced);
