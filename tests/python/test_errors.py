@@ -55,11 +55,18 @@ def test_bad_statements(admin, namespace, items, refused, sql, path):
     assert admin.rows(f"SELECT * FROM {items} ORDER BY id") == [(1, "one", 1), (2, "two", 2)]
 
 
-@pytest.mark.xfail(strict=True, reason="DataFusion plans integer arithmetic that wraps")
-def test_integer_overflow(alice, items, refused):
+OVERFLOWS = ("9223372036854775807 + id", "id - 9223372036854775807 - 3", "9223372036854775807 * (id + 1)")
+
+
+@pytest.mark.parametrize("expression", OVERFLOWS)
+def test_integer_overflow(alice, items, refused, expression):
     alice.change(f"INSERT INTO {items} VALUES (1, 'one', 1)")
     with refused("InvalidArgument", "overflow"):
-        alice.rows(f"SELECT 9223372036854775807 + id FROM {items}")
+        alice.rows(f"SELECT {expression} FROM {items}")
+    with refused("InvalidArgument", "overflow"):
+        alice.change(f"UPDATE {items} SET id = {expression}")
+    assert alice.rows(f"SELECT id, id + 1, id * 2 - 3 FROM {items} WHERE id + 1 = 2") == [(1, 2, -1)]
+    assert alice.rows(f"SELECT id + 1, count(*) FROM {items} GROUP BY id + 1") == [(2, 1)]
 
 
 def test_a_path_is_no_table(alice, refused):
