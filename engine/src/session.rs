@@ -100,7 +100,7 @@ fn canonical(name: &str) -> Result<&'static str> {
         _ if lower.starts_with("datafusion.") => {
             Err(Error::denied(format!("\"{name}\" is a setting of the engine's inside and cannot be set")))
         }
-        _ => Err(Error::not_found(format!("unknown setting \"{name}\"; there are {}", NAMES.join(", ")))),
+        _ => Err(Error::invalid(format!("unknown setting \"{name}\"; there are {}", NAMES.join(", ")))),
     }
 }
 

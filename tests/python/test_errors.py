@@ -35,7 +35,7 @@ CASES = {
     "DROP NAMESPACE {ns}": ("FailedPrecondition", "items"),
     "DROP NAMESPACE nowhere": ("NotFound", "nowhere"),
     "FLUSH TABLE {ns}.itemz": ("NotFound", "itemz"),
-    "SET insula.no_such_setting = 1": ("NotFound", "no_such_setting"),
+    "SET insula.no_such_setting = 1": ("InvalidArgument", "no_such_setting"),
     "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'": ("PermissionDenied",),
     "COPY (SELECT 1) TO '/tmp/x.csv'": ("PermissionDenied",),
     "SET datafusion.execution.batch_size = 1": ("PermissionDenied",),
