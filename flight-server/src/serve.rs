@@ -161,10 +161,10 @@ fn builder(settings: &Settings) -> Result<Server, Error> {
 fn engine_config(settings: &Settings) -> EngineConfig {
     EngineConfig {
         store: StoreConfig {
-            data_dir: settings.data_dir.clone(),
             store_url: settings.store.clone(),
             file_bytes: FILE_BYTES,
             min_free_bytes: MIN_FREE_BYTES,
+            ..StoreConfig::new(settings.data_dir.clone())
         },
         memory_limit: usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX),
         admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),

@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use crate::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, TableDef,
+    change::Change,
     clock::Clock,
-    cold::{ColdTier, Manifest},
+    cold::{ColdTier, Manifest, manifest::Intent},
     hot::{committer::Committer, db::Db, tables::Tables},
 };
 use run::Run;
@@ -80,6 +81,11 @@ impl Turns {
 }
 
 impl Flusher {
+    fn change(&self, table: &Arc<TableDef>, intent: Intent) -> Change {
+        let (cold, committer, clock) = (Arc::clone(&self.cold), self.committer.clone(), Arc::clone(&self.clock));
+        Change::new(cold, committer, clock, Arc::clone(table), intent)
+    }
+
     /// Moves to the cold tier all rows of `table` that were committed before the call. The flush runs on when the
     /// caller goes away: half of one is worth nothing.
     pub(crate) async fn flush(self: &Arc<Self>, table: TableId) -> Result<FlushReport> {

@@ -3,6 +3,7 @@
 //! Storage knows Arrow batches, keys and users **as numbers**. It knows nothing of SQL, sessions or gRPC, and no
 //! function of its read side takes "all users": a [`TableSlice`] is one user's rows of one table, always.
 
+mod change;
 mod clock;
 mod cold;
 mod error;
@@ -14,7 +15,10 @@ mod store;
 pub mod table;
 mod write;
 
-pub use cold::parquet_type::{file_schema, restore};
+pub use cold::{
+    Stamp,
+    parquet_type::{file_schema, restore},
+};
 pub use error::{Error, ErrorKind, Result};
 pub use flush::FlushReport;
 pub use hot::key::{KeyCodec, KeyRows};

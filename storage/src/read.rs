@@ -7,7 +7,7 @@ use insula_proto::{Generation, UserNo};
 
 use crate::{
     Error, ErrorKind, KeyRows, Result, TableDef,
-    cold::{ColdTier, Manifest, Pin, manifest},
+    cold::{ColdTier, Manifest, Pin, Stamp, manifest},
     hot::{
         db::{Db, Family, Snapshot},
         record,
@@ -181,6 +181,8 @@ pub struct ColdSlice {
     pub key_bounds: (Vec<u8>, Vec<u8>),
     /// False: no row of the file is soft-deleted.
     pub has_deleted: bool,
+    /// Present: `_seq` and `_updated` of every row, whatever the file's own columns say.
+    pub stamp: Option<Stamp>,
 }
 
 impl ColdSlice {

@@ -72,8 +72,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config =
-            StoreConfig { data_dir: dir.path().to_owned(), store_url: None, file_bytes: 1 << 20, min_free_bytes: 0 };
+        let config = StoreConfig { file_bytes: 1 << 20, min_free_bytes: 0, ..StoreConfig::new(dir.path().to_owned()) };
         let store = Store::open(config.clone()).await.unwrap();
         let column = |name: &str, data_type: DataType| NewColumn {
             field: Arc::new(Field::new(name, data_type, true)),

@@ -93,6 +93,7 @@ pub(super) async fn write(cold: &ColdTier, table: &TableDef, batches: &[RecordBa
         schema_version: 1,
         deletion_vector: None,
         created_micros: 0,
+        stamp: None,
     }
 }
 
@@ -110,6 +111,7 @@ pub(super) async fn read(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> 
         ranges: whole,
         key_bounds: Default::default(),
         has_deleted: true,
+        stamp: file.stamp,
     };
     rows_of(cold, table, &slice).await
 }

@@ -1,18 +1,19 @@
 //! Which files are a table's cold tier at one version, kept in RocksDB so that one snapshot covers both tiers.
 //!
-//! Column family `manifest`: `'m' | table u32 BE` → manifest and `'i' | table u32 BE` → flush intent, both protobuf,
-//! and `'o'` → the 16 bytes of the id under which the database owns its object store; all in the frame of
+//! Column family `manifest`: `'m' | table u32 BE` → manifest and `'i' | table u32 BE | uuid` → intent of a change, both
+//! protobuf, and `'o'` → the 16 bytes of the id under which the database owns its object store; all in the frame of
 //! `hot::record`.
 
 use std::sync::Arc;
 
-use insula_proto::{Generation, TableId, UserNo, storage as proto};
+use insula_proto::{Generation, Seq, TableId, UserNo, storage as proto};
 use prost::Message;
 use uuid::Uuid;
 
 use crate::{
     Error, ErrorKind, Result,
     hot::{
+        self,
         db::{Batch, Db, Family, Snapshot},
         record,
     },
@@ -45,6 +46,15 @@ pub(crate) struct ColdFile {
     pub(crate) schema_version: u32,
     pub(crate) deletion_vector: Option<DeletionVectorRef>,
     pub(crate) created_micros: i64,
+    /// Sequence number and commit time of every row, where the file was written before its commit.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// When one commit happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    pub seq: Seq,
+    pub updated_micros: i64,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -100,6 +110,7 @@ impl ColdFile {
             schema_version: file.schema_version,
             deletion_vector: deletion_vector.transpose()?,
             created_micros: file.created_micros,
+            stamp: file.stamp.map(|s| Stamp { seq: Seq(s.seq), updated_micros: s.updated_micros }),
         })
     }
 
@@ -121,16 +132,26 @@ impl ColdFile {
                 bytes: vector.bytes,
             }),
             created_micros: self.created_micros,
+            stamp: self.stamp.map(|s| proto::Stamp { seq: s.seq.0, updated_micros: s.updated_micros }),
         }
     }
 }
 
-/// What a flush is about to create; written, synced, before it creates anything.
+pub(crate) use proto::ChangeKind;
+
+/// What a change is about to create; written, synced, before it creates anything.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Intent {
     pub(crate) table: TableId,
-    pub(crate) generation: Generation,
+    pub(crate) id: Uuid,
+    pub(crate) kind: ChangeKind,
     pub(crate) objects: Vec<Uuid>,
+}
+
+impl Intent {
+    pub(crate) fn new(table: TableId, kind: ChangeKind) -> Self {
+        Self { table, id: Uuid::now_v7(), kind, objects: Vec::new() }
+    }
 }
 
 /// The manifest of `table` as of `snapshot`; the empty one if nothing was flushed yet.
@@ -155,15 +176,16 @@ pub(crate) fn all(db: &Arc<Db>) -> Result<Vec<(TableId, Manifest)>> {
     manifests.collect()
 }
 
-/// All intents: after a crash, the flushes that were under way.
+/// All intents: after a crash, the changes that were under way.
 pub(crate) fn intents(db: &Arc<Db>) -> Result<Vec<Intent>> {
     let records = db.scan(Family::Manifest, &[INTENT])?.into_iter();
     let intents = records.map(|(key, value)| {
         let table = table_of(&key)?;
-        let what = format!("flush intent of table {table}");
-        let intent: proto::FlushIntent = decode(&value, &what)?;
+        let what = format!("an intent of table {table}");
+        let intent: proto::Intent = decode(&value, &what)?;
         let objects = intent.uuids.iter().map(|id| uuid(id)).collect::<Result<_>>()?;
-        Ok(Intent { table, generation: Generation(intent.generation), objects })
+        let (id, kind) = (uuid(&intent.id)?, intent.kind());
+        Ok(Intent { table, id, kind, objects })
     });
     intents.collect()
 }
@@ -173,22 +195,28 @@ pub(crate) fn put(batch: &mut Batch, table: TableId, manifest: &Manifest) {
 }
 
 pub(crate) fn put_intent(batch: &mut Batch, intent: &Intent) {
-    let message = proto::FlushIntent {
+    let message = proto::Intent {
         table: intent.table.0,
-        generation: intent.generation.0,
         uuids: intent.objects.iter().map(|id| id.as_bytes().to_vec()).collect(),
+        id: intent.id.as_bytes().to_vec(),
+        kind: intent.kind.into(),
     };
-    batch.put(Family::Manifest, key(INTENT, intent.table), record::seal(&message.encode_to_vec()));
+    batch.put(Family::Manifest, intent_key(intent), record::seal(&message.encode_to_vec()));
 }
 
-pub(crate) fn delete_intent(batch: &mut Batch, table: TableId) {
-    batch.delete(Family::Manifest, key(INTENT, table));
+pub(crate) fn delete_intent(batch: &mut Batch, intent: &Intent) {
+    batch.delete(Family::Manifest, intent_key(intent));
+}
+
+fn intent_key(intent: &Intent) -> Vec<u8> {
+    [&key(INTENT, intent.table)[..], intent.id.as_bytes()].concat()
 }
 
 /// Forgets everything of a dropped table.
 pub(crate) fn delete(batch: &mut Batch, table: TableId) {
     batch.delete(Family::Manifest, key(MANIFEST, table));
-    delete_intent(batch, table);
+    let intents = key(INTENT, table).to_vec();
+    batch.delete_range(Family::Manifest, intents.clone(), hot::key::after_prefix(&intents));
 }
 
 /// The id under which this database owns its object store, if it has one yet.

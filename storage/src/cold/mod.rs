@@ -28,6 +28,7 @@ use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+pub use manifest::Stamp;
 pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Upload, create_dir_synced};
 pub(crate) use pins::Pin;

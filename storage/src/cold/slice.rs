@@ -38,6 +38,7 @@ impl ColdTier {
                 ranges,
                 key_bounds: (entry.blocks[0].to_vec(), entry.last.to_vec()),
                 has_deleted: entry.deleted > 0,
+                stamp: file.stamp,
             });
         }
         Ok(slices)

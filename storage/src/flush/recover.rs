@@ -33,8 +33,8 @@ pub(crate) async fn recover(db: &Arc<Db>, cold: &ColdTier, committer: &Committer
     }
     let mut batch = Batch::default();
     for intent in intents {
-        tracing::info!(table = %intent.table, generation = %intent.generation, "a flush was cut short; its rows are hot");
-        manifest::delete_intent(&mut batch, intent.table);
+        tracing::info!(table = %intent.table, kind = intent.kind.as_str_name(), "a change of the cold tier was cut short");
+        manifest::delete_intent(&mut batch, &intent);
     }
     committer.write(batch).await
 }

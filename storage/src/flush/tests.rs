@@ -20,7 +20,7 @@ async fn open(directory: &Path) -> Arc<Store> {
 }
 
 async fn open_with(directory: &Path, file_bytes: u64) -> Arc<Store> {
-    let config = StoreConfig { data_dir: directory.into(), store_url: None, file_bytes, min_free_bytes: 0 };
+    let config = StoreConfig { file_bytes, min_free_bytes: 0, ..StoreConfig::new(directory.into()) };
     Store::open(config).await.unwrap()
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::{MetaBatch, hot::tests::new_table};
 
 fn config(dir: &tempfile::TempDir) -> StoreConfig {
-    StoreConfig { data_dir: dir.path().join("data"), store_url: None, file_bytes: 64 << 20, min_free_bytes: 0 }
+    StoreConfig { min_free_bytes: 0, ..StoreConfig::new(dir.path().join("data")) }
 }
 
 fn people() -> NewTable {

@@ -21,10 +21,10 @@ impl Bench {
     async fn new(key: &[usize]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = StoreConfig {
-            data_dir: dir.path().to_owned(),
             store_url: Some("memory://".into()),
             file_bytes: 1 << 20,
             min_free_bytes: 0,
+            ..StoreConfig::new(dir.path().to_owned())
         };
         let store = Store::open(config).await.unwrap();
         let table = new_table(&[("name", DataType::Utf8, false), ("id", DataType::Int32, false)], key);
