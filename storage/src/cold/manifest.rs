@@ -235,7 +235,7 @@ fn key(kind: u8, table: TableId) -> [u8; 5] {
 }
 
 fn table_of(key: &[u8]) -> Result<TableId> {
-    let number = key.get(1..).and_then(|rest| <[u8; 4]>::try_from(rest).ok());
+    let number = key.get(1..5).and_then(|rest| <[u8; 4]>::try_from(rest).ok());
     let number = number.ok_or_else(|| Error::new(ErrorKind::DataLoss, "a key of the manifest family is malformed"))?;
     Ok(TableId(u32::from_be_bytes(number)))
 }
