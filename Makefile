@@ -15,8 +15,8 @@ demo:   ## the main job on real data, each answer checked
 test:   ## everything: format, Rust, Python, grpcurl
 	@scripts/test.sh
 
-bench:  ## what a session costs: time, bytes held, allocations
-	@scripts/bench.sh
+bench:  ## the figures of docs/benchmarks.md; ARGS="bulk memory --scale full" chooses
+	@scripts/bench.sh $(ARGS)
 
 fmt:    ## formats the Rust sources
 	@scripts/fmt.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a session costs: time, bytes held and allocations per statement.
+# Measures Insula beside PostgreSQL, DuckDB and DataFusion, from nothing: `bench.sh [WORKLOAD…] [--scale small|full]`.
 . "$(dirname "$0")/env.sh"
-scripts/setup.sh native
-cargo bench --workspace --bench session_cost "$@"
+timed "setup" scripts/setup.sh bench
+timed "build" scripts/build.sh
+exec "$PYTHON" -m bench "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a part needs: `setup.sh native|python|grpcurl|all`. Does nothing that is already done.
+# Installs what a part needs: `setup.sh native|python|grpcurl|bench|all`. Does nothing that is already done.
 . "$(dirname "$0")/env.sh"
 
 # RocksDB is compiled from its C++ source, and its bindings are made by libclang.
@@ -42,6 +42,16 @@ python() {
     cp tests/python/requirements.txt "$stamp"
 }
 
+# What `make bench` compares with: no part of `all`, since nothing else needs it.
+bench() {
+    local stamp="$VENV/.bench-requirements"
+    if ! cmp -s bench/requirements.txt "$stamp"; then
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+        cp bench/requirements.txt "$stamp"
+    fi
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql
+}
+
 grpcurl() {
     local stamp="$BUILD_CACHE/bin/.grpcurl-$GRPCURL_VERSION"
     [ -x "$GRPCURL" ] && [ -e "$stamp" ] && return
@@ -53,6 +63,7 @@ grpcurl() {
 
 case "${1:-all}" in
     native | python | grpcurl) "$1" ;;
+    bench) native && python && bench ;;
     all) native && python && grpcurl ;;
-    *) fail "setup: unknown part '$1': native, python, grpcurl or all" ;;
+    *) fail "setup: unknown part '$1': native, python, grpcurl, bench or all" ;;
 esac

@@ -1,0 +1,14 @@
+"""One file per workload, with its `TITLE` and `run(run) -> Result`."""
+
+from bench.workloads import analytics, bulk, insert, memory, native, point, tpch, users
+
+ALL = {
+    "insert": insert,
+    "bulk": bulk,
+    "point": point,
+    "analytics": analytics,
+    "tpch": tpch,
+    "users": users,
+    "memory": memory,
+    "native": native,
+}

@@ -1,0 +1,3 @@
+TITLE="analytics"
+def run(run):
+    raise NotImplementedError

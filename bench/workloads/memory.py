@@ -1,0 +1,3 @@
+TITLE="memory"
+def run(run):
+    raise NotImplementedError

@@ -1,0 +1,3 @@
+TITLE="native"
+def run(run):
+    raise NotImplementedError

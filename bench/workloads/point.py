@@ -1,0 +1,3 @@
+TITLE="point"
+def run(run):
+    raise NotImplementedError

@@ -1,0 +1,3 @@
+TITLE="tpch"
+def run(run):
+    raise NotImplementedError

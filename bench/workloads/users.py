@@ -1,0 +1,3 @@
+TITLE="users"
+def run(run):
+    raise NotImplementedError
