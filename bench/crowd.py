@@ -11,8 +11,8 @@ from array import array
 from bench.rounds import Figures, percentile
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# Modules only: a driver's own threads, started before a fork, would be lost in it.
-_CONTEXT.set_forkserver_preload(["bench.engines.insula", "bench.engines.postgres"])
+# Imported once for all of them. Modules only: a driver's threads, started before a fork, would be lost in it.
+_CONTEXT.set_forkserver_preload(["bench.workloads"])
 
 
 class Crowd:

@@ -15,7 +15,8 @@ class Rounds:
 
     kept: list[Round] = field(default_factory=list)
     # The rounds that other load of the machine spoilt, and why.
-    discarded: list[str] = field(default_factory=list)
+    discarded: list[Round] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def values(self, name: str, figure: str) -> list[float]:
         return [done[name][figure] for done in self.kept if figure in done.get(name, {})]
@@ -30,7 +31,11 @@ class Rounds:
         return [done[name][figure] / done[other][figure] for done in both]
 
     def raw(self) -> dict:
-        return {"rounds": self.kept, "discarded": self.discarded}
+        return {"rounds": self.kept, "discarded": self.discarded, "reasons": self.reasons}
+
+    def all_values(self, name: str, figure: str) -> list[float]:
+        """Of the discarded rounds too."""
+        return [done[name][figure] for done in self.kept + self.discarded if figure in done.get(name, {})]
 
 
 def interleaved(
@@ -53,7 +58,8 @@ def interleaved(
         if reason is None:
             measured.kept.append(done)
         else:
-            measured.discarded.append(reason)
+            measured.discarded.append(done)
+            measured.reasons.append(reason)
             say(f"this round is discarded: {reason}")
         spent = time.monotonic() - started
         if spent > budget or len(measured.discarded) > rounds:

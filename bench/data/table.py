@@ -16,7 +16,7 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP(6) WITH TIME ZONE" if kind.tz else "TIMESTAMP(6)"
     names = {"int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "double": "DOUBLE PRECISION", "date32[day]": "DATE"}
-    return "TEXT" if pa.types.is_string(kind) else names[str(kind)]
+    return "TEXT" if str(kind) in ("string", "string_view") else names[str(kind)]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import duckdb
 
 from bench.data.table import Source
+from bench.engines.insula import rows
 
 
 class DuckDb:
@@ -28,4 +29,4 @@ class DuckDb:
         self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
 
     def query(self, sql: str, tenant: str = "") -> list[tuple]:
-        return [tuple(row) for row in self.connection.execute(sql).fetchall()]
+        return rows(self.connection.sql(sql).to_arrow_table())

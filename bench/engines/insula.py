@@ -76,7 +76,7 @@ class Insula:
         self.command(f"FLUSH TABLE {table.name}")
 
     def compact(self, table: Table) -> bool:
-        """Whether this server can."""
+        """False where the server does not know the statement."""
         try:
             self.command(f"COMPACT TABLE {table.name}")
         except Exception as error:

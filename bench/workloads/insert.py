@@ -75,9 +75,8 @@ def measure(run: Run, result: Result, insula: Insula, postgres: Postgres, client
     for name, (engine, _, letter) in doors.items():
         stored = sum(engine.query("SELECT count(*) FROM flights", f"{letter}{clients}_{n}")[0][0] for n in range(clients))
         # Each client inserts one row before the first round.
-        acknowledged = clients + sum(map(int, measured.values(name, "steps")))
-        if not measured.discarded:
-            result.check(f"rows of {name}, {clients} clients", stored, acknowledged)
+        acknowledged = clients + sum(map(int, measured.all_values(name, "steps")))
+        result.check(f"rows of {name}, {clients} clients", stored, acknowledged)
     report(result, measured, list(doors), clients)
 
 
@@ -88,11 +87,14 @@ def disturbed(done: Round) -> str | None:
 
 def report(result: Result, measured: Rounds, doors: list[str], clients: int) -> None:
     result.raw[f"{clients} clients"] = measured.raw()
+    if measured.discarded:
+        result.note(f"{clients} client(s): {len(measured.discarded)} rounds discarded; {measured.reasons[-1]}.")
+    if not measured.kept:
+        result.note(f"**{clients} client(s): no round was undisturbed, so these figures are worth nothing. Run again.**")
+        measured.kept = measured.discarded
     rows = []
     for name in doors:
         figures = [spread(measured.values(name, figure)) for figure in ("p50", "p99", "per second")]
         rows.append([name, *figures, spread(measured.ratios(name, doors[-1], "per second"))])
     caption = f"{clients} client{'s, each a tenant of its own' if clients > 1 else ''}"
     result.table(caption, ["", "p50, ms", "p99, ms", "rows per second", "× PostgreSQL's rows per second"], rows)
-    if measured.discarded:
-        result.note(f"{clients} client(s): {len(measured.discarded)} rounds discarded, {measured.discarded[0]}.")
