@@ -4,16 +4,22 @@ The page is docs/benchmarks.md at full scale, bench-results.md otherwise; it hol
 
 import argparse
 import signal
+import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 
 from bench import document, machine, results
+from bench.engines.datafusion import DataFusion
+from bench.engines.duckdb import DuckDb
+from bench.engines.insula import Insula
+from bench.engines.postgres import Postgres
 from bench.result import Result
 from bench.run import SCALES, Run
 from bench.workloads import ALL
 
+ENGINES = (Insula, Postgres, DuckDb, DataFusion)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -57,6 +63,8 @@ def measure(run: Run, name: str) -> bool:
         "seconds": time.monotonic() - started,
         "busy": busy,
         "machine": machine.facts(run.home),
+        "commit": commit(),
+        "programs": {engine.name: [engine.version(), engine.settings()] for engine in ENGINES},
     }
     results.save(run.scale, name, record)
     print("\n" + document.section(record))
@@ -66,6 +74,11 @@ def measure(run: Run, name: str) -> bool:
         print(f"✗ wrong answer: {wrong}")
     print(f"{record['checks']} answers checked, {len(record['wrong'])} wrong, {record['seconds']:.0f} s", flush=True)
     return failed is None and not record["wrong"]
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

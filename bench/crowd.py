@@ -2,6 +2,7 @@
 
 A client is anything that can be pickled and has `open`, `step` and `close`; the processes live through all rounds."""
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -58,10 +59,9 @@ class Crowd:
 
     def __exit__(self, *_) -> None:
         for _, pipe in self.members:
-            try:
+            # It may have ended already.
+            with contextlib.suppress(OSError):
                 pipe.send(None)
-            except OSError:
-                pass  # It has ended already.
         for process, _ in self.members:
             process.join(10)
             if process.is_alive():

@@ -9,8 +9,17 @@ INTRODUCTION = Path(__file__).parent / "introduction.md"
 
 def write(path: Path, scale: str, records: dict[str, dict]) -> None:
     known = {name: records[name] for name in ALL if name in records}
-    parts = [INTRODUCTION.read_text().strip(), summary(known), *(section(record) for record in known.values())]
+    parts = [INTRODUCTION.read_text().strip(), programs(known), summary(known)]
+    parts += [section(record) for record in known.values()]
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def programs(records: dict[str, dict]) -> str:
+    """Versions and settings as of the last run."""
+    if not records:
+        return ""
+    last = max(records.values(), key=lambda record: record["date"])
+    return table(["program", "version", "settings"], [[name, *about] for name, about in last["programs"].items()])
 
 
 def summary(records: dict[str, dict]) -> str:
@@ -37,8 +46,8 @@ def section(record: dict) -> str:
 def origin(record: dict) -> str:
     where = record["machine"]
     return (
-        f"*{record['date']}, scale {record['scale']}, {record['seconds']:.0f} s; {where['processor']}, {where['memory']}, "
-        f"{where['kernel']}, {where['file system']}; {record['busy']:.0%} of the processors were busy before it began.*"
+        f"*{record['date']}, commit {record['commit']}, scale {record['scale']}, {record['seconds']:.0f} s; "
+        f"{', '.join(where.values())}; {record['busy']:.0%} of the processors were busy before it began.*"
     )
 
 

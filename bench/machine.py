@@ -14,7 +14,6 @@ def facts(directory: Path) -> dict[str, str]:
         "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": _file_system(directory),
-        "Python": platform.python_version(),
     }
 
 

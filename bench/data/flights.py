@@ -17,7 +17,9 @@ YEAR = 365 * 24 * 3600 * 1_000_000
 
 @cache
 def original() -> pa.Table:
-    flights = data.load("flights").sort_by([("time_hour", "ascending"), ("carrier", "ascending"), ("flight", "ascending")])
+    flights = data.load("flights").sort_by(
+        [("time_hour", "ascending"), ("carrier", "ascending"), ("flight", "ascending")]
+    )
     return flights.combine_chunks()
 
 

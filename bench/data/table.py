@@ -15,7 +15,13 @@ def sql_type(kind: pa.DataType) -> str:
         return f"DECIMAL({kind.precision}, {kind.scale})"
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP(6) WITH TIME ZONE" if kind.tz else "TIMESTAMP(6)"
-    names = {"int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "double": "DOUBLE PRECISION", "date32[day]": "DATE"}
+    names = {
+        "int16": "SMALLINT",
+        "int32": "INT",
+        "int64": "BIGINT",
+        "double": "DOUBLE PRECISION",
+        "date32[day]": "DATE",
+    }
     return "TEXT" if str(kind) in ("string", "string_view") else names[str(kind)]
 
 

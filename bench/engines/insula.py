@@ -1,5 +1,6 @@
 """Insula as a server of its own on a fresh directory, with --dev and otherwise the settings it comes with."""
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ class Insula:
     name = "Insula"
 
     def __init__(self, directory: Path, *flags: str):
-        self.flags = flags
         self.server = Server(directory / "insula", "--dev", *flags, log=directory / "insula.log")
         self._open: dict[str, object] = {}
 
@@ -27,19 +27,10 @@ class Insula:
         return self
 
     def __exit__(self, *_) -> None:
-        for connection in self._open.values():
-            try:
-                connection.close()
-            except Exception:
-                pass  # The server may be the one that failed.
-        self._open.clear()
+        # The server may be the one that failed.
+        with contextlib.suppress(Exception):
+            self.disconnect()
         self.server.kill()
-
-    def restart(self) -> None:
-        """Through SIGTERM: what is measured next begins with cold caches of its own."""
-        self.disconnect()
-        self.server.stop()
-        self.server.start()
 
     def disconnect(self) -> None:
         for connection in self._open.values():
@@ -51,8 +42,9 @@ class Insula:
         said = subprocess.run([binary(), "--version"], capture_output=True, text=True)
         return said.stdout.strip().removeprefix("insula ") or "unversioned"
 
-    def settings(self) -> str:
-        return " ".join(["insula serve --dev", *self.flags])
+    @staticmethod
+    def settings() -> str:
+        return "insula serve --dev"
 
     def connection(self, tenant: str):
         if tenant not in self._open:

@@ -123,7 +123,8 @@ class Postgres:
         said = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
         return said.stdout.split(")", 1)[-1].strip() if "(Post" in said.stdout else said.stdout.split()[2]
 
-    def settings(self) -> str:
+    @staticmethod
+    def settings() -> str:
         return ", ".join(f"{name} = {value}" for name, value in SETTINGS.items())
 
     def create(self, table: Table) -> None:

@@ -43,11 +43,20 @@ def run(run: Run) -> Result:
         + [spread(measured.ratios(name, COPY, "rows per second")), spread(measured.values(name, "bytes per row"), 0)]
         for name in variants
     ]
-    columns = ["", "seconds", "rows per second", "MB/s of Arrow data", "× COPY's rows per second", "bytes on disk per row"]
+    columns = [
+        "",
+        "seconds",
+        "rows per second",
+        "MB/s of Arrow data",
+        "× COPY's rows per second",
+        "bytes on disk per row",
+    ]
     result.table(f"{source.rows:,} flights of {number(loads.bytes / 1e6)} MB as Arrow data", columns, rows)
     share = measured.ratios(INSULA, RAW, "MB/s")
     result.note(f"Insula takes in Arrow data at {spread(share)} × the speed at which this disk writes a file.")
-    result.bar("bulk ingest against COPY in the same run", measured.ratios(INSULA, COPY, "rows per second"), 5, "×", True)
+    result.bar(
+        "bulk ingest against COPY in the same run", measured.ratios(INSULA, COPY, "rows per second"), 5, "×", True
+    )
     return result
 
 

@@ -73,7 +73,9 @@ def measure(run: Run, result: Result, insula: Insula, postgres: Postgres, client
             disturbed if clients == 1 else lambda _: None,
         )
     for name, (engine, _, letter) in doors.items():
-        stored = sum(engine.query("SELECT count(*) FROM flights", f"{letter}{clients}_{n}")[0][0] for n in range(clients))
+        stored = sum(
+            engine.query("SELECT count(*) FROM flights", f"{letter}{clients}_{n}")[0][0] for n in range(clients)
+        )
         # Each client inserts one row before the first round.
         acknowledged = clients + sum(map(int, measured.all_values(name, "steps")))
         result.check(f"rows of {name}, {clients} clients", stored, acknowledged)
@@ -90,7 +92,9 @@ def report(result: Result, measured: Rounds, doors: list[str], clients: int) -> 
     if measured.discarded:
         result.note(f"{clients} client(s): {len(measured.discarded)} rounds discarded; {measured.reasons[-1]}.")
     if not measured.kept:
-        result.note(f"**{clients} client(s): no round was undisturbed, so these figures are worth nothing. Run again.**")
+        result.note(
+            f"**{clients} client(s): no round was undisturbed, so these figures are worth nothing. Run again.**"
+        )
         measured.kept = measured.discarded
     rows = []
     for name in doors:

@@ -1,4 +1,4 @@
-"""The benches written in Rust, which measure inside one process: what a session costs, and scans beside DataFusion's."""
+"""The benches written in Rust, which measure inside one process: a session's cost, and scans beside DataFusion's."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def run(run: Run) -> Result:
 
 
 def output(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}")
     return done.stdout

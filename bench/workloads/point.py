@@ -81,7 +81,9 @@ def check(result: Result, insula: Insula, postgres: Postgres, rows: int) -> None
             names = ", ".join(table.schema.names)
             row = engine.query(f"SELECT {names} FROM {table.name} WHERE id = {first + rows // 2}", tenant(number))
             result.check(f"{engine.name}: a row of {table.name}", row, want)
-            others = engine.query(f"SELECT id FROM {table.name} WHERE id = {(first + 5 * rows) % (TENANTS * rows)}", tenant(number))
+            others = engine.query(
+                f"SELECT id FROM {table.name} WHERE id = {(first + 5 * rows) % (TENANTS * rows)}", tenant(number)
+            )
             result.check(f"{engine.name}: another tenant's row of {table.name}", others, [])
 
 

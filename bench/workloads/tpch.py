@@ -41,7 +41,9 @@ def run(run: Run) -> Result:
     if totals:
         for one, other in ((0, 1), (0, 2)):
             mean = math.exp(sum(math.log(t[one] / t[other]) for t in totals) / len(totals))
-            result.note(f"Geometric mean over {len(totals)} queries of Insula's time: {number(mean)} × {names[other]}'s.")
+            result.note(
+                f"Geometric mean over {len(totals)} queries of Insula's time: {number(mean)} × {names[other]}'s."
+            )
     columns = ["milliseconds", *names, "× DataFusion", "× DuckDB"]
     result.table(f"Scale factor {scale:g}; × is Insula's time over the other's", columns, lines)
     return result
