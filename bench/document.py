@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.rounds import number
 from bench.workloads import ALL
 
 INTRODUCTION = Path(__file__).parent / "introduction.md"
@@ -9,7 +10,7 @@ INTRODUCTION = Path(__file__).parent / "introduction.md"
 
 def write(path: Path, scale: str, records: dict[str, dict]) -> None:
     known = {name: records[name] for name in ALL if name in records}
-    parts = [INTRODUCTION.read_text().strip(), programs(known), summary(known)]
+    parts = [INTRODUCTION.read_text().strip(), programs(known), summary(known), *contests(known)]
     parts += [section(record) for record in known.values()]
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
 
@@ -30,6 +31,19 @@ def summary(records: dict[str, dict]) -> str:
     text = f"{checks} answers were checked before their times counted, {len(wrong)} of them were wrong."
     lines = ["## What was promised", "", table(["", "measured", "bar", ""], rows), "", text] if rows else [text]
     return "\n".join([*lines, *(["", *wrong] if wrong else [])])
+
+
+def contests(records: dict[str, dict]) -> list[str]:
+    """What is lost comes first, the worst on top; a twentieth is no difference."""
+    found = [one for record in records.values() for one in record["comparisons"]]
+    lost = sorted((one for one in found if one["ratio"] > 1.05), key=lambda one: -one["ratio"])
+    won = sorted((one for one in found if one["ratio"] < 1 / 1.05), key=lambda one: one["ratio"])
+    headers = ["", "against", "Insula's time over theirs"]
+    parts = []
+    for title, some in (("## What it loses at", lost), ("## What it wins at", won)):
+        rows = [[one["what"], one["other"], f"{number(one['ratio'])} ×"] for one in some]
+        parts += [title + "\n\n" + table(headers, rows)] if rows else []
+    return parts
 
 
 def section(record: dict) -> str:

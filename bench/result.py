@@ -12,6 +12,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     tables: list[dict] = field(default_factory=list)
     bars: list[dict] = field(default_factory=list)
+    comparisons: list[dict] = field(default_factory=list)
     checks: int = 0
     wrong: list[str] = field(default_factory=list)
     raw: dict = field(default_factory=dict)
@@ -34,6 +35,11 @@ class Result:
         kept = got >= limit if at_least else got <= limit
         word = "at least" if at_least else "at most"
         self.bars.append({"what": what, "got": f"{got:,.2f} {unit}", "limit": f"{word} {limit:g} {unit}", "kept": kept})
+
+    def compare(self, what: str, other: str, ratios: list[float]) -> None:
+        """Insula's time over the other's, from rounds of one run; the page lists what is lost and what is won."""
+        if ratios:
+            self.comparisons.append({"what": what, "other": other, "ratio": statistics.median(ratios)})
 
     def record(self) -> dict:
         return asdict(self)

@@ -39,7 +39,7 @@ def batches(rows: int, first: int = 0) -> Iterator[pa.RecordBatch]:
         columns = [column.combine_chunks() for column in base.slice(start, count).columns]
         columns[year] = pc.add(columns[year], pa.scalar(copy, pa.int16()))
         columns[moment] = pc.add(columns[moment], pa.scalar(copy * YEAR, pa.duration("us")))
-        ids = pa.array(range(first + made, first + made + count), pa.int64())
+        ids = pa.arange(first + made, first + made + count)
         yield pa.RecordBatch.from_arrays([ids, *columns], schema=table().schema)
         made += count
 

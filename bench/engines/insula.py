@@ -21,6 +21,7 @@ class Insula:
     def __init__(self, directory: Path, *flags: str):
         self.server = Server(directory / "insula", "--dev", *flags, log=directory / "insula.log")
         self._open: dict[str, object] = {}
+        self._flight: Flight | None = None
 
     def __enter__(self) -> "Insula":
         self.server.start()
@@ -36,6 +37,9 @@ class Insula:
         for connection in self._open.values():
             connection.close()
         self._open.clear()
+        if self._flight is not None:
+            self._flight.close()
+            self._flight = None
 
     @staticmethod
     def version() -> str:
@@ -78,7 +82,10 @@ class Insula:
         return True
 
     def query(self, sql: str, tenant: str) -> list[tuple]:
-        return rows(adbc.query(self.connection(tenant), sql))
+        """In one call, the statement as its own ticket."""
+        if self._flight is None:
+            self._flight = self.raw_client("admin").open()
+        return self._flight.ask(sql, tenant)
 
     def stream(self, sql: str, tenant: str) -> Iterator[pa.RecordBatch]:
         with self.connection(tenant).cursor() as cursor:

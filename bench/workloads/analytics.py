@@ -68,6 +68,8 @@ def measure(run: Run, result: Result, engines: dict, name: str, sql: str, rows: 
     variants = {other: partial(timed, engine, sql) for other, engine in engines.items()}
     measured = interleaved(variants, run.count(), run.pick(10, 20, 60), run.say)
     result.raw[name] = measured.raw()
+    for other in ("PostgreSQL", "DuckDB", "DataFusion"):
+        result.compare(f"analytics, {name}", other, measured.ratios("Insula", other, "ms"))
     run.say(f"{name}: " + ", ".join(f"{other} {measured.median(other, 'ms'):.1f} ms" for other in engines))
     return [name, *(spread(measured.values(other, "ms")) for other in engines), *ratios(measured)]
 

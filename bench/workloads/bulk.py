@@ -38,6 +38,8 @@ def run(run: Run) -> Result:
         measured = interleaved(variants, run.count(), run.pick(60, 120, 600), run.say, only_first=once)
         loads.shuffled(run, insula, home)
     result.raw["rounds"] = measured.raw()
+    for other in (COPY, TENANT_COPY):
+        result.compare("bulk ingest", other, measured.ratios(INSULA, other, "seconds"))
     rows = [
         [name, *(spread(measured.values(name, figure)) for figure in ("seconds", "rows per second", "MB/s"))]
         + [spread(measured.ratios(name, COPY, "rows per second")), spread(measured.values(name, "bytes per row"), 0)]

@@ -99,6 +99,9 @@ def report(result: Result, measured: Rounds, doors: list[str], clients: int) -> 
     rows = []
     for name in doors:
         figures = [spread(measured.values(name, figure)) for figure in ("p50", "p99", "per second")]
+        if name != doors[-1]:
+            what = f"one-row INSERT, {clients} client(s), {name.split(', ')[1]}: p50"
+            result.compare(what, "PostgreSQL", measured.ratios(name, doors[-1], "p50"))
         rows.append([name, *figures, spread(measured.ratios(name, doors[-1], "per second"))])
     caption = f"{clients} client{'s, each a tenant of its own' if clients > 1 else ''}"
     result.table(caption, ["", "p50, ms", "p99, ms", "rows per second", "× PostgreSQL's rows per second"], rows)

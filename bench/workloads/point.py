@@ -114,6 +114,9 @@ def measure(run: Run, result: Result, insula: Insula, postgres: Postgres, client
     lines = []
     for name in doors:
         figures = [spread(measured.values(name, figure)) for figure in ("p50", "p99", "per second")]
+        if name != "PostgreSQL, psycopg":
+            what = f"point SELECT, {clients} client(s), {name.removeprefix('Insula ')}: p50"
+            result.compare(what, "PostgreSQL", measured.ratios(name, "PostgreSQL, psycopg", "p50"))
         lines.append([name, *figures, spread(measured.ratios(name, "PostgreSQL, psycopg", "p50"))])
     caption = f"{clients} client{'s, each a tenant of its own' if clients > 1 else ''}, {rows:,} rows per tenant"
     result.table(caption, ["", "p50, ms", "p99, ms", "per second", "× PostgreSQL's p50"], lines)

@@ -41,6 +41,7 @@ def run(run: Run) -> Result:
     if totals:
         for one, other in ((0, 1), (0, 2)):
             mean = math.exp(sum(math.log(t[one] / t[other]) for t in totals) / len(totals))
+            result.compare(f"TPC-H, geometric mean of {len(totals)} queries", names[other], [mean])
             result.note(
                 f"Geometric mean over {len(totals)} queries of Insula's time: {number(mean)} × {names[other]}'s."
             )

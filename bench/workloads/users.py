@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 from adbc_driver_flightsql import dbapi
 
@@ -45,12 +46,13 @@ def batches(users: int) -> Iterator[pa.RecordBatch]:
     step = 50_000
     for turn in range(EACH):
         for first in range(0, users, step):
-            some = range(first, min(first + step, users))
+            some = pa.arange(first, min(first + step, users))
+            numbers = pc.cast(some, pa.string())
             columns = [
-                pa.array([turn] * len(some), pa.int64()),
-                pa.array([amount(user) + turn for user in some], pa.int64()),
-                pa.array([f"event {turn} of {user}" for user in some]),
-                pa.array([name(user) for user in some]),
+                pa.repeat(pa.scalar(turn, pa.int64()), len(some)),
+                pc.add(pc.subtract(some, pc.multiply(pc.divide(some, 1000), 1000)), turn),
+                pc.binary_join_element_wise(f"event {turn} of", numbers, " "),
+                pc.binary_join_element_wise("user", pc.utf8_lpad(numbers, 7, "0"), "-"),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=TABLE.schema.append(USER))
 
