@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use insula_storage::{MetaBatch, NewTable, Store, TableDef, WriteSet};
+use insula_proto::UserNo;
+use insula_storage::{Alteration, MetaBatch, NewTable, Store, TableDef, WriteSet};
 use parking_lot::RwLock;
 
 use crate::{Engine, Error, ErrorKind, Result};
@@ -173,6 +174,27 @@ impl Catalog {
             Err(error) => return Err(error),
         };
         self.store.drop_table(id).await?;
+        self.publish()
+    }
+
+    /// All actions or none. `actions` are made under the lock, from the definition that they will change.
+    pub async fn alter_table(
+        &self,
+        namespace: &str,
+        table: &str,
+        author: UserNo,
+        actions: impl FnOnce(&TableDef) -> Result<Vec<Alteration>>,
+    ) -> Result<()> {
+        let _change = self.change.lock().await;
+        let def = Arc::clone(self.snapshot().table(namespace, table)?);
+        self.store.alter_table(def.id, &actions(&def)?, Some(author)).await?;
+        self.publish()
+    }
+
+    /// For a statement that met a newer definition than its own: waits for the change under way, if any, and makes
+    /// sure that it is visible, even if whoever made it has gone away in the middle.
+    pub async fn refresh(&self) -> Result<()> {
+        let _change = self.change.lock().await;
         self.publish()
     }
 

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     InvalidArgument,
     FailedPrecondition,
     Aborted,
+    /// A table was altered while the statement was planned: the engine plans it again, and gives up after some tries.
+    Stale,
     ResourceExhausted,
     DeadlineExceeded,
     Cancelled,

@@ -16,7 +16,7 @@ use arrow::{
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 
 use crate::{
-    Description, Engine, Error, Identity, Outcome, Result, Session,
+    Description, Engine, Error, ErrorKind, Identity, Outcome, Result, Session,
     context::{Context, visible_columns},
     session::Settings,
     sql::{Parsed, Statement, SystemColumns, parse, wildcard},
@@ -36,6 +36,25 @@ enum Work {
     Define(Box<Definition>),
     /// Returns rows that Insula makes itself.
     Utility(Utility),
+}
+
+/// How often a statement was planned again because a table was altered while it was planned. That is rare, and once
+/// more is enough; the bound is for those who alter in a loop.
+#[derive(Default)]
+pub(crate) struct Replans(u8);
+
+impl Replans {
+    const MOST: u8 = 20;
+
+    /// Whether the statement may be planned again after `error`, which left nothing behind.
+    pub async fn allow(&mut self, engine: &Arc<Engine>, error: &Error) -> Result<bool> {
+        if error.kind() != ErrorKind::Stale || self.0 == Self::MOST {
+            return Ok(false);
+        }
+        self.0 += 1;
+        engine.catalog().refresh().await?;
+        Ok(true)
+    }
 }
 
 /// One client's request: who asks, in which session.
@@ -91,9 +110,15 @@ impl Request<'_> {
         let Parsed { statement, named } = parse(sql)?;
         match classify(statement, named)? {
             Work::Query(ast) => {
-                let context = self.context(named)?;
-                let plan = explain::plan(&context, *ast)?;
-                query::run(context, plan, params).await
+                let mut replans = Replans::default();
+                loop {
+                    let context = self.context(named)?;
+                    let plan = explain::plan(&context, ast.as_ref().clone())?;
+                    match query::run(context, plan, params.clone()).await {
+                        Err(error) if replans.allow(self.engine, &error).await? => {}
+                        outcome => return outcome,
+                    }
+                }
             }
             Work::Write(write) => write.run(self, named, params).await.map(Outcome::Count),
             Work::Define(definition) => definition.run(self, named).await.map(Outcome::Count),
@@ -121,7 +146,7 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
         ast @ (Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Truncate(_)) => {
             Write::new(ast).map(Box::new).map(Work::Write)
         }
-        ast @ (Ast::CreateSchema { .. } | Ast::Drop { .. } | Ast::Set(_) | Ast::Reset(_) | Ast::Use(_)) => {
+        ast @ (Ast::CreateSchema { .. } | Ast::AlterTable(_) | Ast::Drop { .. } | Ast::Set(_) | Ast::Reset(_) | Ast::Use(_)) => {
             Definition::from_sql(ast).map(Box::new).map(Work::Define)
         }
         ast @ (Ast::ShowTables { .. }
@@ -137,7 +162,6 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
 }
 
 /// Enough of a statement to say which one is meant, and none of its literals.
-fn first_words(ast: &Ast) -> String {
-    let text = ast.to_string();
-    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
+fn first_words(ast: &impl std::fmt::Display) -> String {
+    ast.to_string().split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod cold;
+mod evolve;
 mod guard;
 mod hot;
 mod provider;

@@ -20,7 +20,7 @@ use crate::{
     Error, Identity, Result, Role,
     context::Context,
     sql::SystemColumns,
-    statement::{Request, parameters, query},
+    statement::{Replans, Request, parameters, query},
 };
 pub(crate) use plan::{WritePlan, rows};
 
@@ -55,20 +55,32 @@ impl Write {
     /// Runs once per row of parameters, and returns the rows changed. All rows of an INSERT are one commit; executions
     /// of UPDATE and DELETE follow one another, because each must see what the one before it did.
     pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
-        if let Self::Insert(_) = self {
-            return self.run_insert(request, named, &params).await;
-        }
         let rows = params.iter().map(RecordBatch::num_rows).sum::<usize>();
-        if rows == 0 {
-            return self.run_change(request, named, &params).await;
+        if rows == 0 || matches!(self, Self::Insert(_)) {
+            return self.run_once(request, named, &params).await;
         }
         let mut changed = 0;
         for batch in &params {
             for row in 0..batch.num_rows() {
-                changed += self.run_change(request, named, &[batch.slice(row, 1)]).await?;
+                changed += self.run_once(request, named, &[batch.slice(row, 1)]).await?;
             }
         }
         Ok(changed)
+    }
+
+    /// One execution, planned again where the table was altered under it: nothing was written then.
+    async fn run_once(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+        let mut replans = Replans::default();
+        loop {
+            let result = match self {
+                Self::Insert(_) => self.run_insert(request, named, params).await,
+                _ => self.run_change(request, named, params).await,
+            };
+            match result {
+                Err(error) if replans.allow(request.engine, &error).await? => {}
+                result => return result,
+            }
+        }
     }
 
     async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {

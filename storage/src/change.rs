@@ -60,6 +60,11 @@ impl Change {
         change
     }
 
+    /// The definition of the files to come, where it was not known at the beginning.
+    pub(crate) fn written_under(&mut self, table: &Arc<TableDef>) {
+        self.table = Arc::clone(table);
+    }
+
     pub(crate) fn intent(&self) -> &Intent {
         &self.intent
     }

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// No such table.
     NotFound,
+    /// The table was altered since the statement was planned: plan it again.
+    Stale,
     /// The thing is in use, or the data directory is another server's.
     FailedPrecondition,
     /// Disk or memory is short; nothing was written.

@@ -25,5 +25,7 @@ pub use hot::key::{KeyCodec, KeyRows};
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
 pub use store::{DiskUsage, Store, StoreConfig};
-pub use table::{ColumnDef, Durability, NewColumn, NewTable, TableDef, TableKind, TableOptions};
+pub use table::{
+    Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, TableDef, TableKind, TableOptions, TableVersion,
+};
 pub use write::{Commit, WriteLock, WriteSet};

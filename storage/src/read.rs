@@ -10,9 +10,8 @@ use crate::{
     cold::{ColdTier, Manifest, Pin, Stamp, manifest},
     hot::{
         db::{Db, Family, Snapshot},
-        record,
         scan::{UserHot, UserRows},
-        tables::record_key,
+        tables::{Active, record_key},
     },
 };
 
@@ -30,10 +29,23 @@ impl ReadView {
         Arc::new(Self { snapshot: db.snapshot(), cold: Arc::clone(cold), _pin: pin })
     }
 
-    /// The rows of `user` in `table`. Pins the cold files it names until it is dropped.
+    /// The rows of `user` in `table`. `Stale` if the view knows a newer definition of the table than the caller. Pins the cold files it names until it is dropped.
     pub fn slice(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> Result<TableSlice> {
-        let manifest = manifest::load(&self.snapshot, table.id)?;
         let active = self.active(table)?;
+        if active.schema_version > table.schema_version {
+            let message = format!("table \"{}\" was altered while the statement was planned", table.full_name());
+            return Err(Error::new(ErrorKind::Stale, message));
+        }
+        self.slice_of(table, user, active.generation)
+    }
+
+    /// The same for readers of keys alone, which mean the same under every version of the definition.
+    pub(crate) fn key_slice(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> Result<TableSlice> {
+        self.slice_of(table, user, self.active(table)?.generation)
+    }
+
+    fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, active: Generation) -> Result<TableSlice> {
+        let manifest = manifest::load(&self.snapshot, table.id)?;
         let hot = UserHot {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(table),
@@ -43,11 +55,11 @@ impl ReadView {
         Ok(TableSlice { view: Arc::clone(self), hot, manifest })
     }
 
-    fn active(&self, table: &TableDef) -> Result<Generation> {
+    fn active(&self, table: &TableDef) -> Result<Active> {
         let name = table.full_name();
         let record = self.snapshot.get(Family::Meta, &record_key::generation(table.id))?;
         let record = record.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no table \"{name}\"")))?;
-        record::generation(&record)
+        Active::from_record(&record)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The store: opens everything, owns the table definitions, hands out views, locks and flushes.
 
+mod alter;
 mod ids;
 mod lock_file;
 mod locks;
@@ -26,7 +27,7 @@ use crate::{
         committer::{Committer, FIRST_GENERATION},
         db::{Batch, Db, Family},
         record,
-        tables::{Tables, record_key},
+        tables::{Active, Tables, record_key},
     },
     write::{self, Commit},
 };
@@ -142,8 +143,9 @@ impl Store {
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let mut batch = Batch::default();
-        batch.put(Family::Meta, record_key::definition(def.id), def.to_record());
-        batch.put(Family::Meta, record_key::generation(def.id), record::seal(&FIRST_GENERATION.0.to_le_bytes()));
+        alter::put_version(&mut batch, def, "CREATE TABLE".into(), None, def.created_micros)?;
+        let active = Active { generation: FIRST_GENERATION, schema_version: def.schema_version };
+        batch.put(Family::Meta, record_key::generation(def.id), active.to_record());
         let next = self.next_table.load(Ordering::Relaxed);
         batch.put(Family::Meta, record_key::NEXT_TABLE, record::seal(&next.to_le_bytes()));
         let removal = match replaced {
@@ -175,6 +177,8 @@ impl Store {
         let objects = manifest::current(&self.db, table)?.objects(table);
         batch.delete(Family::Meta, record_key::definition(table));
         batch.delete(Family::Meta, record_key::generation(table));
+        let versions = record_key::versions(table);
+        batch.delete_range(Family::Meta, versions.clone(), hot::key::after_prefix(&versions));
         hot::delete_table(batch, table);
         manifest::delete(batch, table);
         Ok(Removal { _turn: turn, objects })
@@ -209,7 +213,7 @@ impl Store {
     }
 
     pub async fn usage(self: &Arc<Self>, table: &Arc<TableDef>, user: Option<UserNo>) -> Result<DiskUsage> {
-        let slice = self.view().slice(table, user.unwrap_or(UserNo::SHARED))?;
+        let slice = self.view().key_slice(table, user.unwrap_or(UserNo::SHARED))?;
         let cold = self.cold.usage(slice.manifest(), table.id, user).await?;
         let (hot_rows, hot_bytes) = match user {
             None => {

@@ -1,16 +1,28 @@
 //! Table definitions: what storage must know of a table to write, read and flush its rows.
 
+mod alter;
+mod conform;
+mod initial;
 mod persist;
 mod stored;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::{
+    array::ArrayRef,
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
 use insula_proto::{ColumnId, TableId};
 
+pub use alter::Alteration;
+pub(crate) use conform::conform;
+pub use initial::Initial;
 pub use stored::{stored_field, stored_type};
+pub(crate) use versions::{Version, Versions};
+pub use versions::TableVersion;
 
-use crate::{Error, ErrorKind, Result, hot::key};
+use crate::{Error, ErrorKind, Result, cold::parquet_type::to_file_column, hot::key};
 
 /// Names of the stored columns that no user declares. `SYSTEM` ones can be named in SQL, the others never.
 pub const USER_NO: &str = "_user_no";
@@ -67,6 +79,8 @@ pub struct ColumnDef {
     pub field: Arc<Field>,
     /// SQL text of the default, kept for the layer that understands SQL.
     pub default: Option<String>,
+    /// What rows hold that were written before the column was added; `None`: NULL, or there are none.
+    pub initial: Option<Initial>,
 }
 
 /// A column as asked for; the store gives it its id.
@@ -101,6 +115,8 @@ pub struct TableDef {
     pub schema_version: u32,
     pub next_column_id: u32,
     pub created_micros: i64,
+    /// The versions before this one, so that rows of theirs can be read.
+    pub(crate) older: Versions,
 }
 
 impl NewTable {
@@ -122,7 +138,7 @@ impl NewTable {
                 field = field.with_nullable(false);
             }
             let id = u32::try_from(i).map_err(|_| invalid("a table has too many columns".into()))? + 1;
-            columns.push(ColumnDef { id: ColumnId(id), field: Arc::new(field), default: column.default });
+            columns.push(ColumnDef { id: ColumnId(id), field: Arc::new(field), default: column.default, initial: None });
         }
         if self.key.iter().enumerate().any(|(n, i)| *i >= columns.len() || self.key[..n].contains(i)) {
             return Err(invalid(format!("the primary key of table \"{}\" names a column twice, or none", self.name)));
@@ -138,11 +154,29 @@ impl NewTable {
             options: self.options,
             schema_version: 1,
             created_micros,
+            older: Versions::default(),
         })
     }
 }
 
+impl ColumnDef {
+    /// The name in both tiers, whatever the column is called in SQL.
+    pub fn stored_name(&self) -> String {
+        format!("c{}", self.id)
+    }
+}
+
 impl TableDef {
+    /// Stored name and initial value of the columns that have one, as they would lie in a Parquet file: what scans put in
+    /// the place of a column that a file lacks.
+    pub fn initial_values(&self) -> Result<Vec<(String, ArrayRef)>> {
+        let of = |column: &ColumnDef| {
+            let value = column.initial.as_ref()?;
+            Some(to_file_column(value.array()).map(|value| (column.stored_name(), value)))
+        };
+        self.columns.iter().filter_map(of).collect()
+    }
+
     /// As messages name it.
     pub(crate) fn full_name(&self) -> String {
         format!("{}.{}", self.namespace, self.name)
@@ -169,10 +203,7 @@ impl TableDef {
         if self.has_row_id() {
             fields.push(Arc::new(Field::new(ROW_ID, DataType::UInt64, false)));
         }
-        fields.extend(self.columns.iter().map(|c| {
-            let name = format!("c{}", c.id);
-            Arc::new(c.field.as_ref().clone().with_name(name))
-        }));
+        fields.extend(self.columns.iter().map(|c| Arc::new(c.field.as_ref().clone().with_name(c.stored_name()))));
         Arc::new(Schema::new(fields))
     }
 

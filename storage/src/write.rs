@@ -339,7 +339,8 @@ impl WriteSet {
             self.bytes[start..start + size_of::<u64>()].copy_from_slice(&id.to_be_bytes());
             id += 1;
         }
-        committer::Rows { bytes: self.bytes, places: self.entries.into_iter().map(|entry| entry.place).collect() }
+        let schema_version = self.table.schema_version;
+        committer::Rows { schema_version, bytes: self.bytes, places: self.entries.into_iter().map(|entry| entry.place).collect() }
     }
 }
 

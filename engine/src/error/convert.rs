@@ -13,6 +13,7 @@ impl From<storage::Error> for Error {
             storage::ErrorKind::Invalid => ErrorKind::InvalidArgument,
             storage::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
             storage::ErrorKind::NotFound => ErrorKind::NotFound,
+            storage::ErrorKind::Stale => ErrorKind::Stale,
             storage::ErrorKind::FailedPrecondition => ErrorKind::FailedPrecondition,
             storage::ErrorKind::ResourceExhausted => ErrorKind::ResourceExhausted,
             storage::ErrorKind::Unavailable => ErrorKind::Unavailable,

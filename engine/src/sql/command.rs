@@ -24,6 +24,8 @@ pub(crate) enum Command {
         if_exists: bool,
     },
     ShowNamespaces,
+    /// `DESCRIBE TABLE t HISTORY`.
+    TableHistory(Vec<String>),
 }
 
 /// Statements that Insula will have; until then they are told from misspelt ones.
@@ -39,6 +41,8 @@ impl Command {
             Self::FlushTable(cursor.name_parts()?)
         } else if cursor.words(&["FLUSH", "ALL"]) {
             Self::FlushAll
+        } else if let Some(table) = table_history(&mut cursor) {
+            Self::TableHistory(table)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {
             Self::ShowNamespaces
         } else if cursor.is_create_user() {
@@ -55,6 +59,19 @@ impl Command {
         cursor.end()?;
         Ok(Some(command))
     }
+}
+
+/// A DESCRIBE without the word HISTORY is not ours, and the cursor stays where it was.
+fn table_history(cursor: &mut Cursor<'_>) -> Option<Vec<String>> {
+    let start = cursor.at;
+    let found = (cursor.words(&["DESCRIBE", "TABLE"]) || cursor.words(&["DESC", "TABLE"]))
+        .then(|| cursor.name_parts().ok())
+        .flatten()
+        .filter(|_| cursor.words(&["HISTORY"]));
+    if found.is_none() {
+        cursor.at = start;
+    }
+    found
 }
 
 fn create_user(cursor: &mut Cursor<'_>) -> Result<Command> {

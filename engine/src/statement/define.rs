@@ -1,10 +1,11 @@
 //! Statements that change definitions: namespaces, tables, users, settings. They return no rows and the count 0.
 
+mod alter;
 mod options;
 mod table;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
+    AlterTable, Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
 };
 use insula_storage::TableKind;
 
@@ -21,6 +22,7 @@ pub(super) enum Definition {
     CreateNamespace { name: String, if_not_exists: bool },
     DropNamespace { names: Vec<String>, if_exists: bool, cascade: bool },
     CreateTable { ast: Box<Ast>, kind: Option<TableKind> },
+    AlterTable(Box<AlterTable>),
     DropTables { names: Vec<Vec<String>>, if_exists: bool },
     CreateUser { name: String, password: String, role: Role },
     AlterUser { name: String, password: Option<String>, role: Option<Role> },
@@ -49,6 +51,7 @@ impl Definition {
             Ast::CreateSchema { schema_name: SchemaName::Simple(name), if_not_exists, .. } => {
                 Ok(Self::CreateNamespace { name: namespace(&name)?, if_not_exists })
             }
+            Ast::AlterTable(alter) => Ok(Self::AlterTable(Box::new(alter))),
             Ast::Drop { object_type: ObjectType::Schema, names, if_exists, cascade, .. } => {
                 let names: Result<_> = names.iter().map(namespace).collect();
                 Ok(Self::DropNamespace { names: names?, if_exists, cascade })
@@ -86,6 +89,7 @@ impl Definition {
                 }
             }
             Self::CreateTable { ast, kind } => return table::create(request, *ast, kind, named).await,
+            Self::AlterTable(ast) => return alter::alter(request, *ast).await,
             Self::DropTables { names, if_exists } => {
                 user.require_admin("DROP TABLE")?;
                 for name in names {

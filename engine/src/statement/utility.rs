@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray},
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
 use futures::{StreamExt, stream};
-use insula_storage::{FlushReport, TableDef, TableKind};
+use insula_storage::{FlushReport, TableDef, TableKind, table::updated_type};
 
 use super::Request;
 use crate::{
@@ -23,6 +23,7 @@ pub(super) enum Utility {
     ShowNamespaces,
     ShowTables,
     ShowColumns(Vec<String>),
+    TableHistory(Vec<String>),
     /// `None`: all settings.
     ShowSetting(Option<String>),
 }
@@ -33,6 +34,7 @@ impl Utility {
             Command::FlushTable(name) => Ok(Self::FlushTable(name)),
             Command::FlushAll => Ok(Self::FlushAll),
             Command::ShowNamespaces => Ok(Self::ShowNamespaces),
+            Command::TableHistory(name) => Ok(Self::TableHistory(name)),
             other => Err(Error::internal(format!("not a utility: {}", std::any::type_name_of_val(&other)))),
         }
     }
@@ -72,6 +74,12 @@ impl Utility {
                 Field::new("default", DataType::Utf8, true),
                 Field::new("key_position", DataType::Int64, true),
             ],
+            Self::TableHistory(_) => vec![
+                Field::new("version", DataType::Int64, false),
+                Field::new("at", updated_type(), false),
+                text("change"),
+                Field::new("by", DataType::Utf8, true),
+            ],
             Self::ShowSetting(_) => vec![text("name"), text("value")],
         }))
     }
@@ -89,6 +97,10 @@ impl Utility {
             Self::ShowColumns(name) => {
                 let context = request.context(SystemColumns::default())?;
                 describe(context.tables.definition(&name)?)
+            }
+            Self::TableHistory(name) => {
+                let context = request.context(SystemColumns::default())?;
+                history(request, context.tables.definition(&name)?)?
             }
             Self::ShowSetting(name) => settings(request, name.as_deref())?,
         };
@@ -142,6 +154,20 @@ fn describe(table: &TableDef) -> Vec<ArrayRef> {
         Arc::new(columns().map(|c| c.default.as_deref()).collect::<StringArray>()),
         Arc::new((0..table.columns.len()).map(position).collect::<Int64Array>()),
     ]
+}
+
+/// Who changed a table is told to admins alone: names of others are nobody else's business.
+fn history(request: &Request<'_>, table: &TableDef) -> Result<Vec<ArrayRef>> {
+    let versions = request.engine.store().history(table.id)?;
+    let told = request.user.role == Role::Admin;
+    let name = |no| request.engine.users().identity(no).ok().map(|identity| identity.name.to_string());
+    let authors = versions.iter().map(|v| v.author.filter(|_| told).and_then(name));
+    Ok(vec![
+        Arc::new(versions.iter().map(|v| Some(i64::from(v.version))).collect::<Int64Array>()),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|v| v.at_micros)).with_timezone("UTC")),
+        texts(versions.iter().map(|v| v.change.as_str())),
+        Arc::new(authors.collect::<StringArray>()),
+    ])
 }
 
 fn settings(request: &Request<'_>, name: Option<&str>) -> Result<Vec<ArrayRef>> {

@@ -31,7 +31,7 @@ use datafusion::{
 use insula_storage::{ColdSlice, TableSlice, file_schema};
 use parquet::arrow::arrow_reader::RowSelection;
 
-use super::{guard::TenantGuard, provider::Column, restore::Restore, shadow::Shadow};
+use super::{evolve::Evolution, guard::TenantGuard, provider::Column, restore::Restore, shadow::Shadow};
 
 /// Where the cold tier's object store is registered with DataFusion.
 pub(crate) const OBJECT_STORE_URL: &str = "insula://cold";
@@ -121,6 +121,7 @@ impl Scan<'_> {
             .with_file_groups(groups)
             .with_projection_indices(Some(read.to_vec()))?
             .with_statistics(statistics)
+            .with_expr_adapter(Some(Evolution::of(self.slice.table())?))
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }

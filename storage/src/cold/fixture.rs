@@ -17,6 +17,7 @@ pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableD
         id: ColumnId(id),
         field: Arc::new(Field::new(*name, data_type.clone(), *nullable)),
         default: None,
+        initial: None,
     });
     let columns: Vec<_> = columns.collect();
     TableDef {
@@ -30,6 +31,7 @@ pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableD
         options: TableOptions::default(),
         schema_version: 1,
         created_micros: 0,
+        older: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayData, RecordBatch, RecordBatchOptions, make_array},
+    array::{ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
     datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -30,6 +30,20 @@ pub fn restore(rows: &RecordBatch, stored: &SchemaRef) -> Result<RecordBatch> {
     })
 }
 
+/// As [`restore`], for one column.
+pub(crate) fn restore_column(values: &ArrayRef, stored: &DataType) -> Result<ArrayRef> {
+    relabel(&values.to_data(), stored).map(make_array).map_err(|error| {
+        Error::new(ErrorKind::DataLoss, "a column of a cold file has not its table's type").with_source(error)
+    })
+}
+
+/// As it lies in Parquet files.
+pub(crate) fn to_file_column(values: &ArrayRef) -> Result<ArrayRef> {
+    relabel(&values.to_data(), &file_type(values.data_type())).map(make_array).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a value cannot be laid out as in Parquet").with_source(error)
+    })
+}
+
 /// Rows under `file`, the [`file_schema`] of their own schema.
 pub(super) fn to_file(rows: &RecordBatch, file: &SchemaRef) -> Result<RecordBatch> {
     relabel_batch(rows, file).map_err(|error| {
@@ -42,7 +56,7 @@ fn file_field(field: &FieldRef) -> FieldRef {
     if &file == field.data_type() { Arc::clone(field) } else { Arc::new(Field::clone(field).with_data_type(file)) }
 }
 
-fn file_type(stored: &DataType) -> DataType {
+pub(crate) fn file_type(stored: &DataType) -> DataType {
     match stored {
         DataType::Interval(IntervalUnit::MonthDayNano) => DataType::FixedSizeBinary(INTERVAL_BYTES),
         DataType::List(item) => DataType::List(file_field(item)),

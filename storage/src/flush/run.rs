@@ -43,13 +43,16 @@ impl Run {
     /// Says durably which objects may come to be, and moves new writes to the next generation.
     pub(super) async fn begin(flusher: &Arc<Flusher>, table: &Arc<TableDef>) -> Result<Self> {
         let base = manifest::current(&flusher.db, table.id)?;
-        let change = flusher.change(table, Intent::new(table.id, ChangeKind::Flush));
+        let mut change = flusher.change(table, Intent::new(table.id, ChangeKind::Flush));
         let intent = change.intent().clone();
         let freeze = flusher.committer.freeze(table.id, move |_, batch: &mut Batch| {
             manifest::put_intent(batch, &intent);
         });
         let frozen = freeze.await?;
-        let (flusher, table) = (Arc::clone(flusher), Arc::clone(table));
+        // Asked for after the freeze: no frozen row is of a later version than this.
+        let table = flusher.tables.get(table.id)?;
+        change.written_under(&table);
+        let flusher = Arc::clone(flusher);
         let (files, replaced) = Default::default();
         Ok(Self { flusher, table, base, frozen, change, files, replaced, rows: 0 })
     }

@@ -34,6 +34,8 @@ use thread::Thread;
 /// Encoded rows of one statement; generation, sequence number, commit time and checksum are still missing.
 #[derive(Default, Debug)]
 pub(crate) struct Rows {
+    /// Of the definition under which they were encoded.
+    pub schema_version: u32,
     pub bytes: Vec<u8>,
     /// Of each row, where its key begins, its value begins, its value ends.
     pub places: Vec<[usize; 3]>,
@@ -67,6 +69,7 @@ impl HighWater {
 enum After {
     Nothing,
     Dropped(TableId),
+    Altered(Arc<TableDef>),
     Flushed(TableId, Generation),
 }
 
@@ -86,6 +89,12 @@ enum Work {
         def: Arc<TableDef>,
         rows: Rows,
         replaced: Option<TableId>,
+        batch: Batch,
+    },
+    Alter {
+        def: Arc<TableDef>,
+        /// The new definition does not fit rows of the old one.
+        needs_empty: bool,
         batch: Batch,
     },
     Batch {
@@ -188,6 +197,12 @@ impl Committer {
     /// Definition, first rows, and the end of the table that it replaces: all of it or nothing.
     pub async fn create(&self, def: Arc<TableDef>, rows: Rows, replaced: Option<TableId>, batch: Batch) -> Result<()> {
         self.request(Work::Create { def, rows, replaced, batch }).await.map(|_| ())
+    }
+
+    /// The definition of the next version of a table, together with what `batch` says. With `needs_empty`, a table that
+    /// holds rows is left as it is.
+    pub async fn alter(&self, def: Arc<TableDef>, needs_empty: bool, batch: Batch) -> Result<()> {
+        self.request(Work::Alter { def, needs_empty, batch }).await.map(|_| ())
     }
 
     pub async fn dropped(&self, table: TableId, batch: Batch) -> Result<()> {

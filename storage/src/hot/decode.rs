@@ -1,11 +1,12 @@
 //! Row values back into batches: the reader of what `value.rs` writes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{ArrayData, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, make_array},
+    array::{Array, ArrayData, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, make_array},
     buffer::{Buffer, MutableBuffer, NullBuffer},
-    datatypes::{DataType, Schema, SchemaRef},
+    compute::interleave,
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use insula_proto::{Seq, UserNo};
 
@@ -13,7 +14,7 @@ use super::{
     raw::Shape,
     value::{Header, Layout},
 };
-use crate::{Error, ErrorKind, Result, TableDef};
+use crate::{Error, ErrorKind, Result, TableDef, table::conform};
 
 /// Where a projected column comes from.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +28,24 @@ enum Source {
 }
 
 /// Gathers row versions into a batch of some columns of [`TableDef::stored_schema`].
+///
+/// Rows that were written before an ALTER TABLE are gathered apart, as the version of the definition that wrote them
+/// says, and brought to the present one by the batch.
 pub(crate) struct RowDecoder {
+    table: Arc<TableDef>,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    /// The first one is of the present version.
+    parts: Vec<Part>,
+    /// Part of each version met; those whose columns are the present ones share the first part.
+    by_version: HashMap<u32, usize>,
+    /// Where each row lies: part, row of the part. Empty while all rows lie in the first part.
+    order: Vec<(usize, usize)>,
+    rows: usize,
+}
+
+/// The rows of one version of the definition.
+struct Part {
     layout: Layout,
     schema: SchemaRef,
     columns: Vec<(Source, Column)>,
@@ -36,23 +54,19 @@ pub(crate) struct RowDecoder {
 
 impl RowDecoder {
     /// `projection`: indices into the stored schema.
-    pub fn new(table: &TableDef, projection: &[usize]) -> Result<Self> {
-        let stored = table.stored_schema();
-        let schema: Schema = stored.project(projection).map_err(internal)?;
-        let source = |i: usize| match i {
-            0 => Source::User,
-            1 => Source::Seq,
-            2 => Source::Updated,
-            3 => Source::Deleted,
-            4 if table.has_row_id() => Source::RowId,
-            _ => Source::Declared(i - table.first_declared()),
-        };
-        let columns = projection
-            .iter()
-            .zip(schema.fields())
-            .map(|(i, field)| Ok((source(*i), Column::new(field.data_type())?)))
-            .collect::<Result<_>>()?;
-        Ok(Self { layout: Layout::of(table)?, schema: Arc::new(schema), columns, rows: 0 })
+    pub fn new(table: &Arc<TableDef>, projection: &[usize]) -> Result<Self> {
+        let schema: Schema = table.stored_schema().project(projection).map_err(internal)?;
+        let sources = projection.iter().map(|i| Source::of(table, *i));
+        let part = Part::new(Layout::of(table)?, schema, sources)?;
+        Ok(Self {
+            table: Arc::clone(table),
+            projection: projection.to_vec(),
+            schema: Arc::clone(&part.schema),
+            by_version: HashMap::from([(table.schema_version, 0)]),
+            parts: vec![part],
+            order: Vec::new(),
+            rows: 0,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -61,7 +75,8 @@ impl RowDecoder {
 
     /// Bytes gathered so far.
     pub fn memory(&self) -> usize {
-        self.columns.iter().map(|(_, column)| column.memory()).sum()
+        let columns = self.parts.iter().flat_map(|part| &part.columns);
+        columns.map(|(_, column)| column.memory()).sum::<usize>() + self.order.len() * size_of::<(usize, usize)>()
     }
 
     pub fn push(&mut self, user: UserNo, key: &[u8], seq: Seq, value: &[u8]) -> Result<()> {
@@ -70,13 +85,96 @@ impl RowDecoder {
 
     /// The same for a value whose checksum has been verified.
     pub fn push_checked(&mut self, user: UserNo, key: &[u8], seq: Seq, row: &Header<'_>) -> Result<()> {
-        if row.schema_version != self.layout.schema_version {
-            let message = format!(
-                "a hot row was written under schema version {}, the table has {}",
-                row.schema_version, self.layout.schema_version
-            );
-            return Err(Error::new(ErrorKind::Internal, message));
+        let at = match self.by_version.get(&row.schema_version) {
+            Some(at) => *at,
+            None => self.meet(row.schema_version)?,
+        };
+        let part = &mut self.parts[at];
+        part.push(user, key, seq, row)?;
+        if at > 0 && self.order.is_empty() {
+            self.order.extend((0..self.rows).map(|row| (0, row)));
         }
+        if at > 0 || !self.order.is_empty() {
+            self.order.push((at, part.rows - 1));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Finds the part of a version of which no row has come yet, or makes it.
+    fn meet(&mut self, number: u32) -> Result<usize> {
+        let version = self.table.older.get(number).ok_or_else(|| {
+            let table = self.table.full_name();
+            let message = format!("a hot row of table \"{table}\" is of version {number}, which the table never had");
+            Error::new(ErrorKind::DataLoss, message)
+        })?;
+        let at = if version.has_columns_of(&self.table) {
+            0
+        } else {
+            let mut fields = Vec::new();
+            let mut sources = Vec::new();
+            for (i, field) in self.projection.iter().zip(self.schema.fields()) {
+                match Source::of(&self.table, *i) {
+                    Source::Declared(column) => {
+                        let id = self.table.columns[column].id;
+                        let Some(slot) = version.columns.iter().position(|(theirs, _)| *theirs == id) else { continue };
+                        fields.push(Field::new(field.name(), version.columns[slot].1.clone(), true));
+                        sources.push(Source::Declared(slot));
+                    }
+                    system => {
+                        fields.push(field.as_ref().clone());
+                        sources.push(system);
+                    }
+                }
+            }
+            self.parts.push(Part::new(Layout::of_version(version)?, Schema::new(fields), sources.into_iter())?);
+            self.parts.len() - 1
+        };
+        self.by_version.insert(number, at);
+        Ok(at)
+    }
+
+    /// The batch gathered so far; the decoder is empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        let order = std::mem::take(&mut self.order);
+        if order.is_empty() {
+            return self.parts[0].finish();
+        }
+        let parts = self.parts.iter_mut().map(|part| conform(&self.table, &part.finish()?, &self.schema));
+        let parts: Vec<RecordBatch> = parts.collect::<Result<_>>()?;
+        let column = |i: usize| {
+            let values: Vec<&dyn Array> = parts.iter().map(|part| part.column(i).as_ref()).collect();
+            interleave(&values, &order).map_err(damaged)
+        };
+        let columns: Vec<ArrayRef> = (0..self.schema.fields().len()).map(column).collect::<Result<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(damaged)
+    }
+}
+
+impl Source {
+    /// Of a column of the stored schema.
+    fn of(table: &TableDef, i: usize) -> Self {
+        match i {
+            0 => Self::User,
+            1 => Self::Seq,
+            2 => Self::Updated,
+            3 => Self::Deleted,
+            4 if table.has_row_id() => Self::RowId,
+            _ => Self::Declared(i - table.first_declared()),
+        }
+    }
+}
+
+impl Part {
+    fn new(layout: Layout, schema: Schema, sources: impl Iterator<Item = Source>) -> Result<Self> {
+        let columns = sources.zip(schema.fields()).map(|(source, f)| Ok((source, Column::new(f.data_type())?)));
+        let columns = columns.collect::<Result<_>>()?;
+        Ok(Self { layout, schema: Arc::new(schema), columns, rows: 0 })
+    }
+
+    fn push(&mut self, user: UserNo, key: &[u8], seq: Seq, row: &Header<'_>) -> Result<()> {
         for (source, column) in &mut self.columns {
             match *source {
                 Source::User => column.push_fixed(&user.0.to_le_bytes()),
@@ -94,8 +192,7 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// The batch gathered so far; the decoder is empty again.
-    pub fn finish(&mut self) -> Result<RecordBatch> {
+    fn finish(&mut self) -> Result<RecordBatch> {
         let arrays: Vec<ArrayRef> =
             self.columns.iter_mut().map(|(_, column)| Ok(make_array(column.finish()?))).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));

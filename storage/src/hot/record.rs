@@ -2,8 +2,6 @@
 //!
 //! Rows have a frame of their own (`value.rs`), because the committer completes them in place.
 
-use insula_proto::Generation;
-
 use crate::{Error, ErrorKind, Result};
 
 const FORMAT: u8 = 1;
@@ -38,11 +36,6 @@ pub(crate) fn open<'a>(record: &'a [u8], what: &str) -> Result<&'a [u8]> {
 pub(crate) fn number(record: &[u8], what: &str) -> Result<u32> {
     let bytes = open(record, what)?.try_into().map_err(|_| damaged(what, "has a wrong length"))?;
     Ok(u32::from_le_bytes(bytes))
-}
-
-/// The record of a table's active generation.
-pub(crate) fn generation(record: &[u8]) -> Result<Generation> {
-    number(record, "the record of a generation").map(Generation)
 }
 
 fn damaged(what: &str, how: &str) -> Error {

@@ -258,7 +258,7 @@ pub(crate) struct FrozenBatch {
 /// The only read that crosses users; flushes alone may call it.
 pub(crate) fn frozen(
     snapshot: &Arc<Snapshot>,
-    table: &TableDef,
+    table: &Arc<TableDef>,
     generations: RangeInclusive<Generation>,
 ) -> Result<Frozen> {
     let mut cursors = Vec::new();

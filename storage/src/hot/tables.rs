@@ -9,6 +9,7 @@ use insula_proto::{Generation, TableId};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+use super::record;
 use crate::{Error, ErrorKind, Result, TableDef};
 
 /// Keys of the `meta` column family. The first byte tells the kind; it is never reused.
@@ -27,9 +28,43 @@ pub(crate) mod record_key {
         [DEFINITIONS, &table.0.to_be_bytes()].concat()
     }
 
-    /// The active generation.
+    /// What was made of a table, version by version.
+    pub fn versions(table: TableId) -> Vec<u8> {
+        [b"v".as_slice(), &table.0.to_be_bytes()].concat()
+    }
+
+    pub fn version(table: TableId, number: u32) -> Vec<u8> {
+        [versions(table).as_slice(), &number.to_be_bytes()].concat()
+    }
+
+    /// The active generation, and the version of the definition.
     pub fn generation(table: TableId) -> Vec<u8> {
         [b"g".as_slice(), &table.0.to_be_bytes()].concat()
+    }
+}
+
+/// Where new rows of a table go, and the version of its definition; one record, since every read needs both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Active {
+    pub generation: Generation,
+    pub schema_version: u32,
+}
+
+impl Active {
+    pub fn to_record(self) -> Vec<u8> {
+        record::seal(&[self.generation.0.to_le_bytes(), self.schema_version.to_le_bytes()].concat())
+    }
+
+    pub fn from_record(sealed: &[u8]) -> Result<Self> {
+        let what = "the record of a generation";
+        let (numbers, rest) = record::open(sealed, what)?.as_chunks::<4>();
+        match (numbers, rest) {
+            ([generation, version], []) => Ok(Self {
+                generation: Generation(u32::from_le_bytes(*generation)),
+                schema_version: u32::from_le_bytes(*version),
+            }),
+            _ => Err(Error::new(ErrorKind::DataLoss, format!("{what} has a wrong length"))),
+        }
     }
 }
 
@@ -95,8 +130,9 @@ impl Tables {
         self.entries.read().get(&table).map(Entry::load).unwrap_or_default()
     }
 
-    pub(super) fn actives(&self) -> BTreeMap<TableId, Generation> {
-        self.entries.read().iter().map(|(table, entry)| (*table, entry.active)).collect()
+    pub(super) fn actives(&self) -> BTreeMap<TableId, Active> {
+        let active = |entry: &Entry| Active { generation: entry.active, schema_version: entry.def.schema_version };
+        self.entries.read().iter().map(|(table, entry)| (*table, active(entry))).collect()
     }
 
     pub fn insert(&self, def: Arc<TableDef>, active: Generation, loads: BTreeMap<Generation, Load>) {
@@ -105,6 +141,14 @@ impl Tables {
 
     pub(super) fn remove(&self, table: TableId) {
         self.entries.write().remove(&table);
+    }
+
+    /// New options may make a flush due.
+    pub(super) fn altered(&self, def: Arc<TableDef>) {
+        if let Some(entry) = self.entries.write().get_mut(&def.id) {
+            entry.def = def;
+        }
+        self.pressure.notify_one();
     }
 
     pub(super) fn froze(&self, table: TableId, active: Generation) {

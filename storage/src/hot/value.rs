@@ -10,10 +10,10 @@
 //! its neighbours. A nested value is a column of one row in the variable area, written by [`encode_range`].
 //! The system columns that are not here are in the key: user, row id, sequence number.
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::DataType};
 
 use super::raw::{Body, Offsets, Raw, Shape};
-use crate::{Error, ErrorKind, Result, TableDef};
+use crate::{Error, ErrorKind, Result, TableDef, table::Version};
 
 pub(crate) const FORMAT: u8 = 1;
 const DELETED: u8 = 1;
@@ -42,11 +42,20 @@ pub(crate) struct Slot {
 
 impl Layout {
     pub fn of(table: &TableDef) -> Result<Self> {
-        let mut at = HEADER + table.columns.len().div_ceil(8);
+        Self::new(table.schema_version, table.columns.iter().map(|column| column.field.data_type()))
+    }
+
+    /// Of a version of the table before its present one.
+    pub fn of_version(version: &Version) -> Result<Self> {
+        Self::new(version.number, version.columns.iter().map(|(_, data_type)| data_type))
+    }
+
+    fn new<'a>(schema_version: u32, types: impl ExactSizeIterator<Item = &'a DataType>) -> Result<Self> {
+        let mut at = HEADER + types.len().div_ceil(8);
         let mut before = None;
-        let mut columns = Vec::with_capacity(table.columns.len());
-        for column in &table.columns {
-            let shape = Shape::of(column.field.data_type())?;
+        let mut columns = Vec::with_capacity(types.len());
+        for data_type in types {
+            let shape = Shape::of(data_type)?;
             columns.push(Slot { shape, at, before });
             at += match shape {
                 Shape::Null => 0,
@@ -58,7 +67,7 @@ impl Layout {
                 before = columns.last().map(|slot| slot.at);
             }
         }
-        Ok(Self { schema_version: table.schema_version, columns, variable: at })
+        Ok(Self { schema_version, columns, variable: at })
     }
 }
 

@@ -13,12 +13,13 @@ use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
     cold::{ColdTier, create_dir_synced},
+    table::TableVersion,
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
         committer::{Committer, HighWater, Parts},
         db::{Db, Family},
         key, record,
-        tables::{Load, Tables, record_key},
+        tables::{Active, Load, Tables, record_key},
         value,
     },
 };
@@ -97,11 +98,18 @@ fn load_tables(db: &Arc<Db>) -> Result<Tables> {
     let mut loads = count_rows(db)?;
     let tables = Tables::default();
     for (_, sealed) in db.scan(Family::Meta, record_key::DEFINITIONS)? {
-        let def = Arc::new(TableDef::from_record(&sealed)?);
+        let mut def = TableDef::from_record(&sealed)?;
+        for (_, sealed) in db.scan(Family::Meta, &record_key::versions(def.id))? {
+            let (_, version) = TableVersion::from_record(&sealed)?;
+            if version.number < def.schema_version {
+                def.older = def.older.with(version);
+            }
+        }
+        let def = Arc::new(def);
         let generation = db.get(Family::Meta, &record_key::generation(def.id))?.ok_or_else(|| {
             Error::new(ErrorKind::DataLoss, format!("table \"{}\" has no generation", def.full_name()))
         })?;
-        let active = record::generation(&generation)?;
+        let active = Active::from_record(&generation)?.generation;
         let loads = loads.remove(&def.id).unwrap_or_default();
         tables.insert(def, active, loads);
     }

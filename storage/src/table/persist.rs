@@ -12,13 +12,17 @@ use arrow::{
 use insula_proto::{ColumnId, TableId, storage as proto};
 use prost::Message;
 
-use super::{ColumnDef, Durability, TableDef, TableKind, TableOptions};
+use super::{ColumnDef, Durability, Initial, TableDef, TableKind, TableOptions, Versions};
 use crate::{Error, ErrorKind, Result, hot::record};
 
 const OFF: &str = "off";
 
 impl TableDef {
-    pub(crate) fn to_record(&self) -> Vec<u8> {
+    pub(crate) fn to_record(&self) -> Result<Vec<u8>> {
+        Ok(record::seal(&self.to_proto()?.encode_to_vec()))
+    }
+
+    pub(super) fn to_proto(&self) -> Result<proto::Table> {
         let kind = match self.kind {
             TableKind::User => proto::TableKind::User,
             TableKind::Shared => proto::TableKind::Shared,
@@ -27,26 +31,31 @@ impl TableDef {
         let column = |column: &ColumnDef| {
             let schema = Schema::new(vec![Arc::clone(&column.field)]);
             let field = IpcSchemaEncoder::new().schema_to_fb(&schema).finished_data().to_vec();
-            proto::Column { id: column.id.0, field, default: column.default.clone() }
+            let initial = column.initial.as_ref().map(|initial| initial.to_bytes(&column.field)).transpose()?;
+            Ok::<_, Error>(proto::Column { id: column.id.0, field, default: column.default.clone(), initial })
         };
-        let table = proto::Table {
+        Ok(proto::Table {
             id: self.id.0,
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             kind: kind.into(),
-            columns: self.columns.iter().map(column).collect(),
+            columns: self.columns.iter().map(column).collect::<Result<_>>()?,
             key: self.key.iter().filter_map(|i| self.columns.get(*i)).map(|c| c.id.0).collect(),
             options: self.options.to_map(),
             schema_version: self.schema_version,
             next_column_id: self.next_column_id,
             created_micros: self.created_micros,
-        };
-        record::seal(&table.encode_to_vec())
+        })
     }
 
+    /// Without its older versions, which have records of their own.
     pub(crate) fn from_record(sealed: &[u8]) -> Result<Self> {
         let table = proto::Table::decode(record::open(sealed, "a table definition")?)
             .map_err(|e| damaged("cannot be decoded").with_source(e))?;
+        Self::from_proto(table)
+    }
+
+    pub(super) fn from_proto(table: proto::Table) -> Result<Self> {
         let kind = match table.kind() {
             proto::TableKind::User => TableKind::User,
             proto::TableKind::Shared => TableKind::Shared,
@@ -67,6 +76,7 @@ impl TableDef {
             schema_version: table.schema_version,
             next_column_id: table.next_column_id,
             created_micros: table.created_micros,
+            older: Versions::default(),
         })
     }
 }
@@ -75,11 +85,12 @@ fn column(column: proto::Column) -> Result<ColumnDef> {
     let schema = root_as_schema(&column.field).map_err(|e| damaged(&format!("has a broken column: {e}")))?;
     let schema = fb_to_schema(schema);
     let field: Arc<Field> = schema.fields().first().cloned().ok_or_else(|| damaged("has an empty column"))?;
-    Ok(ColumnDef { id: ColumnId(column.id), field, default: column.default })
+    let initial = column.initial.map(|bytes| Initial::from_bytes(&bytes, &field)).transpose()?;
+    Ok(ColumnDef { id: ColumnId(column.id), field, default: column.default, initial })
 }
 
 impl TableOptions {
-    fn to_map(&self) -> HashMap<String, String> {
+    pub(super) fn to_map(&self) -> HashMap<String, String> {
         let micros = |time: Option<Duration>| time.map_or(OFF.to_owned(), |time| time.as_micros().to_string());
         let durability = match self.durability {
             Durability::Sync => "sync",
@@ -115,6 +126,6 @@ impl TableOptions {
     }
 }
 
-fn damaged(how: &str) -> Error {
+pub(super) fn damaged(how: &str) -> Error {
     Error::new(ErrorKind::DataLoss, format!("a table definition {how}"))
 }

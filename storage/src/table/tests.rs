@@ -54,7 +54,7 @@ fn records_round_trip() {
     let entry = HashMap::from([("ARROW:extension:name".to_owned(), "x".to_owned())]);
     def.columns[0].field = Arc::new(def.columns[0].field.as_ref().clone().with_metadata(entry));
     def.columns[0].default = Some("now()".into());
-    assert_eq!(TableDef::from_record(&def.to_record()).unwrap(), def);
+    assert_eq!(TableDef::from_record(&def.to_record().unwrap()).unwrap(), def);
     def.kind = TableKind::Shared;
     def.options = TableOptions {
         flush_rows: 5,
@@ -63,7 +63,7 @@ fn records_round_trip() {
         durability: Durability::Periodic,
         deleted_retention: Some(Duration::from_micros(1)),
     };
-    let record = def.to_record();
+    let record = def.to_record().unwrap();
     assert_eq!(TableDef::from_record(&record).unwrap(), def);
     for end in 0..record.len() {
         assert_eq!(TableDef::from_record(&record[..end]).unwrap_err().kind(), ErrorKind::DataLoss);

@@ -33,7 +33,7 @@ async fn check(store: &Arc<Store>, rows: WriteSet) -> Result<WriteSet> {
         return Ok(rows);
     }
     // Fresh, since the statement's own view may be older than the last holder of the lock.
-    let slice = store.view().slice(&rows.table, rows.user)?;
+    let slice = store.view().key_slice(&rows.table, rows.user)?;
     let (rows, absent) = if new.len() <= INLINE_KEYS {
         let absent = check_hot(&slice, &rows, new)?;
         (rows, absent)

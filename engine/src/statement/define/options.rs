@@ -18,7 +18,11 @@ pub(super) fn parse(options: &CreateTableOptions) -> Result<(TableOptions, Optio
         CreateTableOptions::With(list) => list,
         _ => return Err(Error::invalid("table options stand in WITH (…)")),
     };
-    let mut parsed = TableOptions::default();
+    change(TableOptions::default(), list)
+}
+
+/// `parsed` with what the list says.
+pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<(TableOptions, Option<TableKind>)> {
     let mut kind = None;
     for option in list {
         let SqlOption::KeyValue { key, value } = option else {

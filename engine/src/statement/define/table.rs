@@ -94,17 +94,15 @@ pub(crate) fn from_schema(schema: &Schema, nullable: bool) -> Result<Vec<NewColu
 }
 
 fn declared_columns(context: &Context, create: &CreateTable) -> Result<(Vec<NewColumn>, Vec<usize>)> {
-    let schema = context.planner().build_schema(create.columns.clone())?;
     let mut columns: Vec<NewColumn> = Vec::new();
     let mut keys = constraint_keys(create)?;
-    for (ast, field) in create.columns.iter().zip(schema.fields()) {
-        check_name(field.name(), columns.iter().map(|c| c.field.name().as_str()))?;
-        let field = stored::stored_field(field)?;
-        let (default, is_key) = column_options(context, ast, &field)?;
+    for ast in &create.columns {
+        let (column, is_key) = declared_column(context, ast)?;
+        check_name(column.field.name(), columns.iter().map(|c| c.field.name().as_str()))?;
         if is_key {
-            keys.push(vec![field.name().clone()]);
+            keys.push(vec![column.field.name().clone()]);
         }
-        columns.push(NewColumn { field: Arc::new(field), default });
+        columns.push(column);
     }
     if keys.len() > 1 {
         return Err(Error::invalid(
@@ -118,6 +116,14 @@ fn declared_columns(context: &Context, create: &CreateTable) -> Result<(Vec<NewC
         column.field = Arc::new(column.field.as_ref().clone().with_nullable(false));
     }
     Ok((columns, key))
+}
+
+/// One column as declared, and whether it is declared as the key.
+pub(super) fn declared_column(context: &Context, ast: &ColumnDef) -> Result<(NewColumn, bool)> {
+    let schema = context.planner().build_schema(vec![ast.clone()])?;
+    let field = stored::stored_field(schema.field(0))?;
+    let (default, is_key) = column_options(context, ast, &field)?;
+    Ok((NewColumn { field: Arc::new(field), default }, is_key))
 }
 
 /// Default as SQL text, checked, and whether the column is declared as the key.
@@ -175,7 +181,7 @@ fn key_indices(columns: &[String], key: Vec<String>) -> Result<Vec<usize>> {
     Ok(indices)
 }
 
-fn check_name<'a>(name: &str, mut known: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(super) fn check_name<'a>(name: &str, mut known: impl Iterator<Item = &'a str>) -> Result<()> {
     let hidden = [stored::USER_NO, stored::ROW_ID];
     if is_system_column(name) || hidden.contains(&name) {
         return Err(Error::invalid(format!("\"{name}\" is a system column; name the column otherwise")));

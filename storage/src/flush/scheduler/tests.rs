@@ -10,12 +10,13 @@ fn table(options: TableOptions) -> TableDef {
         namespace: "public".into(),
         name: "t".into(),
         kind: TableKind::User,
-        columns: vec![ColumnDef { id: insula_proto::ColumnId(1), field, default: None }],
+        columns: vec![ColumnDef { id: insula_proto::ColumnId(1), field, default: None, initial: None }],
         key: vec![0],
         options,
         schema_version: 1,
         next_column_id: 2,
         created_micros: 0,
+        older: Default::default(),
     }
 }
 

@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 use super::{After, Done, FIRST_GENERATION, HighWater, Parts, Request, Rows, Work, confused};
 use crate::{
     Durability, Error, ErrorKind, Result, TableDef,
+    cold::manifest,
     hot::{
         db::{Batch, Family},
-        key, record,
-        tables::{Load, record_key},
+        key,
+        tables::{Active, Load, record_key},
         value,
     },
 };
@@ -29,11 +30,25 @@ pub(super) const SYNC_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Thread {
     parts: Parts,
     last: HighWater,
-    active: BTreeMap<TableId, Generation>,
+    active: BTreeMap<TableId, Current>,
     /// Why the store is poisoned.
     poison: Option<String>,
     /// Whether the log has writes that no sync covers.
     unsynced: bool,
+}
+
+/// A table, as the next request finds it.
+#[derive(Clone, Copy)]
+struct Current {
+    active: Active,
+    /// Rows that were encoded under a version before this one do not fit the definition any more.
+    writable_from: u32,
+}
+
+impl From<Active> for Current {
+    fn from(active: Active) -> Self {
+        Self { active, writable_from: 0 }
+    }
 }
 
 /// One group on its way to disk.
@@ -53,7 +68,8 @@ enum Effect {
 
 impl Thread {
     pub fn new(parts: Parts) -> Result<Self> {
-        let (last, active) = (HighWater::load(&parts.db)?, parts.tables.actives());
+        let last = HighWater::load(&parts.db)?;
+        let active = parts.tables.actives().into_iter().map(|(table, active)| (table, active.into())).collect();
         Ok(Self { parts, last, active, poison: None, unsynced: false })
     }
 
@@ -95,6 +111,10 @@ impl Thread {
                 stop = Some(request.reply);
                 break;
             }
+            // Whether a table is empty is asked of what the groups before have left.
+            if matches!(request.work, Work::Alter { .. }) {
+                self.commit(std::mem::take(&mut group));
+            }
             self.admit(request, &mut group, &mut free);
             next = if group.batch.size_in_bytes() < GROUP_BYTES { requests.try_recv().ok() } else { None };
         }
@@ -123,7 +143,10 @@ impl Thread {
     fn add(&mut self, work: Work, group: &mut Group) -> Result<(Done, Effect)> {
         match work {
             Work::Rows { table, durability, rows, held } => {
-                let generation = self.active(table)?;
+                let Current { active: Active { generation, .. }, writable_from } = self.current(table)?;
+                if rows.schema_version < writable_from {
+                    return Err(stale());
+                }
                 let (seq, load) = self.add_rows(generation, rows, group)?;
                 group.sync |= durability == Durability::Sync;
                 Ok((Done::Rows(seq), Effect::Wrote(table, generation, load, held)))
@@ -135,7 +158,8 @@ impl Thread {
                     true => (Seq(self.last.seq), Load::default()),
                     false => self.add_rows(FIRST_GENERATION, rows, group)?,
                 };
-                self.active.insert(def.id, FIRST_GENERATION);
+                let active = Active { generation: FIRST_GENERATION, schema_version: def.schema_version };
+                self.active.insert(def.id, active.into());
                 if let Some(replaced) = replaced {
                     self.active.remove(&replaced);
                 }
@@ -143,16 +167,19 @@ impl Thread {
                 Ok((Done::Rows(seq), Effect::Created(def, load, replaced)))
             }
             Work::Freeze { table, also } => {
-                let generation = self.active(table)?;
+                let current = self.current(table)?;
+                let generation = current.active.generation;
                 let next = Generation(generation.0 + 1);
+                let active = Active { generation: next, ..current.active };
                 let mut batch = Batch::default();
                 also(generation, &mut batch);
-                batch.put(Family::Meta, record_key::generation(table), record::seal(&next.0.to_le_bytes()));
+                batch.put(Family::Meta, record_key::generation(table), active.to_record());
                 batch.write_into(&self.parts.db, &mut group.batch)?;
-                self.active.insert(table, next);
+                self.active.insert(table, Current { active, ..current });
                 group.sync = true;
                 Ok((Done::Frozen(generation), Effect::Froze(table, next)))
             }
+            Work::Alter { def, needs_empty, batch } => self.alter(def, needs_empty, batch, group),
             Work::Batch { batch, after, .. } => {
                 batch.write_into(&self.parts.db, &mut group.batch)?;
                 if let After::Dropped(table) = &after {
@@ -165,7 +192,42 @@ impl Thread {
         }
     }
 
-    fn active(&self, table: TableId) -> Result<Generation> {
+    fn alter(
+        &mut self,
+        def: Arc<TableDef>,
+        needs_empty: bool,
+        mut batch: Batch,
+        group: &mut Group,
+    ) -> Result<(Done, Effect)> {
+        let mut current = self.current(def.id)?;
+        if current.active.schema_version + 1 != def.schema_version {
+            return Err(stale());
+        }
+        if needs_empty && !self.is_empty(def.id)? {
+            let message = format!(
+                "table \"{}\" holds rows (deleted ones count), which would be NULL in a new column that is NOT NULL; give \
+                 the column a DEFAULT",
+                def.full_name()
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        current.active.schema_version = def.schema_version;
+        if needs_empty {
+            current.writable_from = def.schema_version;
+        }
+        batch.put(Family::Meta, record_key::generation(def.id), current.active.to_record());
+        batch.write_into(&self.parts.db, &mut group.batch)?;
+        self.active.insert(def.id, current);
+        group.sync = true;
+        Ok((Done::Batch, Effect::After(After::Altered(def))))
+    }
+
+    /// All groups before this one must be on disk.
+    fn is_empty(&self, table: TableId) -> Result<bool> {
+        Ok(self.parts.tables.load(table).rows == 0 && manifest::current(&self.parts.db, table)?.files.is_empty())
+    }
+
+    fn current(&self, table: TableId) -> Result<Current> {
         let gone = || Error::new(ErrorKind::NotFound, "the table was dropped meanwhile");
         self.active.get(&table).copied().ok_or_else(gone)
     }
@@ -229,6 +291,7 @@ impl Thread {
             Effect::Froze(table, active) => tables.froze(table, active),
             Effect::After(After::Nothing) => {}
             Effect::After(After::Dropped(table)) => tables.remove(table),
+            Effect::After(After::Altered(def)) => tables.altered(def),
             Effect::After(After::Flushed(table, up_to)) => tables.flushed(table, up_to),
         }
     }
@@ -265,6 +328,10 @@ impl Thread {
         );
         Error::new(ErrorKind::ResourceExhausted, message)
     }
+}
+
+fn stale() -> Error {
+    Error::new(ErrorKind::Stale, "the table was altered while the statement ran; run it again")
 }
 
 fn poisoned(cause: &str) -> Error {

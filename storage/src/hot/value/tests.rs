@@ -29,7 +29,7 @@ fn encode(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
 }
 
 fn decode(table: &TableDef, values: &[Vec<u8>], projection: &[usize]) -> RecordBatch {
-    let mut decoder = RowDecoder::new(table, projection).unwrap();
+    let mut decoder = RowDecoder::new(&Arc::new(table.clone()), projection).unwrap();
     for (i, value) in values.iter().enumerate() {
         decoder.push(UserNo(3), &(i as u64).to_be_bytes(), Seq(40 + i as u64), value).unwrap();
     }
@@ -146,7 +146,7 @@ fn nonsense_is_an_error() {
             let mut bad = good.clone();
             bad[at] = byte;
             complete(&mut bad, 0);
-            let mut decoder = RowDecoder::new(&table, &[5, 6, 7]).unwrap();
+            let mut decoder = RowDecoder::new(&Arc::new(table.clone()), &[5, 6, 7]).unwrap();
             if decoder.push(UserNo(1), &[0; 8], Seq(1), &bad).is_ok() {
                 let _ = decoder.finish();
             }

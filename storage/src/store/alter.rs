@@ -1,0 +1,57 @@
+//! Changes of a table's definition: the next version, durable together with its place in the history.
+
+use std::sync::Arc;
+
+use insula_proto::{TableId, UserNo};
+
+use super::Store;
+use crate::{
+    Alteration, Result, TableDef,
+    cold::writer,
+    hot::{
+        db::{Batch, Family},
+        tables::record_key,
+    },
+    table::TableVersion,
+};
+
+/// Adds to the batch what is kept of a version: the definition, and the entry of the history.
+pub(super) fn put_version(
+    batch: &mut Batch,
+    def: &TableDef,
+    change: String,
+    author: Option<UserNo>,
+    at_micros: i64,
+) -> Result<()> {
+    let version = TableVersion { version: def.schema_version, at_micros, change, author };
+    batch.put(Family::Meta, record_key::definition(def.id), def.to_record()?);
+    batch.put(Family::Meta, record_key::version(def.id, def.schema_version), version.to_record(def)?);
+    Ok(())
+}
+
+impl Store {
+    /// All actions or none; durable when it returns. No row is touched: each is read through the version under which
+    /// it was written. Returns the definition as it is now.
+    pub async fn alter_table(
+        &self,
+        table: TableId,
+        actions: &[Alteration],
+        author: Option<UserNo>,
+    ) -> Result<Arc<TableDef>> {
+        let _alone = self.definitions.lock().await;
+        let old = self.tables.get(table)?;
+        let Some(altered) = old.altered(actions)? else { return Ok(old) };
+        writer::check(&altered.def)?;
+        let def = Arc::new(altered.def);
+        let mut batch = Batch::default();
+        put_version(&mut batch, &def, altered.change, author, self.clock.now_micros())?;
+        self.committer.alter(Arc::clone(&def), altered.needs_empty, batch).await?;
+        Ok(def)
+    }
+
+    /// The versions of a table, oldest first.
+    pub fn history(&self, table: TableId) -> Result<Vec<TableVersion>> {
+        let records = self.db.scan(Family::Meta, &record_key::versions(table))?;
+        records.into_iter().map(|(_, sealed)| Ok(TableVersion::from_record(&sealed)?.0)).collect()
+    }
+}
