@@ -216,7 +216,9 @@ impl World {
             Op::Drop(_) => {
                 self.alter(&format!("DROP COLUMN {name}")).await.unwrap();
                 self.columns.remove(at);
-                self.rows.iter_mut().flat_map(BTreeMap::values_mut).for_each(|row| drop(row.remove(at)));
+                self.rows.iter_mut().flat_map(BTreeMap::values_mut).for_each(|row| {
+                    row.remove(at);
+                });
             }
             Op::Rename(_) => {
                 let to = format!("r{}", self.versions);

@@ -125,7 +125,7 @@ pub(crate) async fn rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice
     let stored = table.stored_schema();
     let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
     let batches: Vec<_> = open.read(&names, &slice.ranges).unwrap().try_collect().await.unwrap();
-    let batches: Vec<_> = batches.iter().map(|batch| super::parquet_type::restore(batch, &stored).unwrap()).collect();
+    let batches: Vec<_> = batches.iter().map(|batch| crate::table::conform(table, batch, &stored).unwrap()).collect();
     arrow::compute::concat_batches(&stored, &batches).unwrap()
 }
 

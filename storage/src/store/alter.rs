@@ -55,3 +55,6 @@ impl Store {
         records.into_iter().map(|(_, sealed)| Ok(TableVersion::from_record(&sealed)?.0)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
