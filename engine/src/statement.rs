@@ -146,9 +146,12 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
         ast @ (Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Truncate(_)) => {
             Write::new(ast).map(Box::new).map(Work::Write)
         }
-        ast @ (Ast::CreateSchema { .. } | Ast::AlterTable(_) | Ast::Drop { .. } | Ast::Set(_) | Ast::Reset(_) | Ast::Use(_)) => {
-            Definition::from_sql(ast).map(Box::new).map(Work::Define)
-        }
+        ast @ (Ast::CreateSchema { .. }
+        | Ast::AlterTable(_)
+        | Ast::Drop { .. }
+        | Ast::Set(_)
+        | Ast::Reset(_)
+        | Ast::Use(_)) => Definition::from_sql(ast).map(Box::new).map(Work::Define),
         ast @ (Ast::ShowTables { .. }
         | Ast::ShowSchemas { .. }
         | Ast::ShowColumns { .. }

@@ -236,9 +236,8 @@ impl World {
                 assert_eq!(back.unwrap_err().kind(), ErrorKind::InvalidArgument);
             }
             Op::SetDefault(_, default) => {
-                let how = default.map_or("DROP DEFAULT".into(), |_| {
-                    format!("SET DEFAULT {}", self.columns[at].literal(*default))
-                });
+                let how = default
+                    .map_or("DROP DEFAULT".into(), |_| format!("SET DEFAULT {}", self.columns[at].literal(*default)));
                 self.alter(&format!("ALTER COLUMN {name} {how}")).await.unwrap();
                 self.columns[at].default = *default;
             }
@@ -255,7 +254,8 @@ impl World {
 
     async fn insert(&mut self, user: usize, key: i64, value: i64, mask: u8) {
         let given = |i: usize| mask >> (i % 8) & 1 == 1;
-        let row: Row = self.columns.iter().enumerate().map(|(i, c)| if given(i) { Some(value) } else { c.default }).collect();
+        let row: Row =
+            self.columns.iter().enumerate().map(|(i, c)| if given(i) { Some(value) } else { c.default }).collect();
         let named = || self.columns.iter().enumerate().filter(|(i, _)| given(*i)).map(|(_, column)| column);
         let names: String = named().map(|column| format!(", {}", column.name)).collect();
         let values: String = named().map(|column| format!(", {}", column.literal(Some(value)))).collect();

@@ -19,8 +19,8 @@ pub use alter::Alteration;
 pub(crate) use conform::conform;
 pub use initial::Initial;
 pub use stored::{stored_field, stored_type};
-pub(crate) use versions::{Version, Versions};
 pub use versions::TableVersion;
+pub(crate) use versions::{Version, Versions};
 
 use crate::{Error, ErrorKind, Result, cold::parquet_type::to_file_column, hot::key};
 
@@ -138,7 +138,12 @@ impl NewTable {
                 field = field.with_nullable(false);
             }
             let id = u32::try_from(i).map_err(|_| invalid("a table has too many columns".into()))? + 1;
-            columns.push(ColumnDef { id: ColumnId(id), field: Arc::new(field), default: column.default, initial: None });
+            columns.push(ColumnDef {
+                id: ColumnId(id),
+                field: Arc::new(field),
+                default: column.default,
+                initial: None,
+            });
         }
         if self.key.iter().enumerate().any(|(n, i)| *i >= columns.len() || self.key[..n].contains(i)) {
             return Err(invalid(format!("the primary key of table \"{}\" names a column twice, or none", self.name)));

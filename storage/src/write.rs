@@ -340,7 +340,11 @@ impl WriteSet {
             id += 1;
         }
         let schema_version = self.table.schema_version;
-        committer::Rows { schema_version, bytes: self.bytes, places: self.entries.into_iter().map(|entry| entry.place).collect() }
+        committer::Rows {
+            schema_version,
+            bytes: self.bytes,
+            places: self.entries.into_iter().map(|entry| entry.place).collect(),
+        }
     }
 }
 

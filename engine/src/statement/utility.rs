@@ -164,7 +164,9 @@ fn history(request: &Request<'_>, table: &TableDef) -> Result<Vec<ArrayRef>> {
     let authors = versions.iter().map(|v| v.author.filter(|_| told).and_then(name));
     Ok(vec![
         Arc::new(versions.iter().map(|v| Some(i64::from(v.version))).collect::<Int64Array>()),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|v| v.at_micros)).with_timezone("UTC")),
+        Arc::new(
+            TimestampMicrosecondArray::from_iter_values(versions.iter().map(|v| v.at_micros)).with_timezone("UTC"),
+        ),
         texts(versions.iter().map(|v| v.change.as_str())),
         Arc::new(authors.collect::<StringArray>()),
     ])

@@ -39,9 +39,9 @@ pub(crate) fn restore_column(values: &ArrayRef, stored: &DataType) -> Result<Arr
 
 /// As it lies in Parquet files.
 pub(crate) fn to_file_column(values: &ArrayRef) -> Result<ArrayRef> {
-    relabel(&values.to_data(), &file_type(values.data_type())).map(make_array).map_err(|error| {
-        Error::new(ErrorKind::Internal, "a value cannot be laid out as in Parquet").with_source(error)
-    })
+    relabel(&values.to_data(), &file_type(values.data_type()))
+        .map(make_array)
+        .map_err(|error| Error::new(ErrorKind::Internal, "a value cannot be laid out as in Parquet").with_source(error))
 }
 
 /// Rows under `file`, the [`file_schema`] of their own schema.

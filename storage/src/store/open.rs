@@ -13,7 +13,6 @@ use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
     cold::{ColdTier, create_dir_synced},
-    table::TableVersion,
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
         committer::{Committer, HighWater, Parts},
@@ -22,6 +21,7 @@ use crate::{
         tables::{Active, Load, Tables, record_key},
         value,
     },
+    table::TableVersion,
 };
 
 pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Store>> {

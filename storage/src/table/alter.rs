@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::{
-    array::ArrayRef,
-    datatypes::DataType,
-};
+use arrow::{array::ArrayRef, datatypes::DataType};
 use insula_proto::ColumnId;
 
 use super::{ColumnDef, Initial, NewColumn, TableDef, TableOptions, Version, stored_field, stored_type};
@@ -15,13 +12,31 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Debug)]
 pub enum Alteration {
     /// `initial`: the default, evaluated: one value, which the rows that are there get.
-    Add { column: NewColumn, initial: ArrayRef, if_not_exists: bool },
-    Drop { column: String, if_exists: bool },
-    Rename { from: String, to: String },
+    Add {
+        column: NewColumn,
+        initial: ArrayRef,
+        if_not_exists: bool,
+    },
+    Drop {
+        column: String,
+        if_exists: bool,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
     /// To a type that holds every value of the old one.
-    Widen { column: String, to: DataType },
-    Default { column: String, default: Option<String> },
-    DropNotNull { column: String },
+    Widen {
+        column: String,
+        to: DataType,
+    },
+    Default {
+        column: String,
+        default: Option<String>,
+    },
+    DropNotNull {
+        column: String,
+    },
     Options(TableOptions),
 }
 

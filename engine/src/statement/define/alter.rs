@@ -67,12 +67,16 @@ async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec
             table::check_name(&to, std::iter::empty())?;
             one(Alteration::Rename { from: normalize(&old_column_name), to })
         }
-        AlterTableOperation::AlterColumn { column_name, op } => alter_column(context, &column_name, op).map(|a| vec![a]),
+        AlterTableOperation::AlterColumn { column_name, op } => {
+            alter_column(context, &column_name, op).map(|a| vec![a])
+        }
         AlterTableOperation::SetOptionsParens { options } => Ok(vec![Action::SetOptions(options)]),
         AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(_) | RenameTableNameKind::As(_) } => {
             Err(Error::unimplemented("a table cannot be renamed yet; CREATE TABLE … AS SELECT and drop the old one"))
         }
-        other => Err(Error::unimplemented(format!("ALTER TABLE does not take {}", crate::statement::first_words(&other)))),
+        other => {
+            Err(Error::unimplemented(format!("ALTER TABLE does not take {}", crate::statement::first_words(&other))))
+        }
     }
 }
 
