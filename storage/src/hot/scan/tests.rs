@@ -101,7 +101,7 @@ fn a_value_that_is_damaged_ends_the_scan_once() {
     other.schema_version += 1;
     hot.table = Arc::new(other);
     let mut rows = hot.rows(&[4], 10, true).unwrap();
-    assert_eq!(rows.next_batch().unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(rows.next_batch().unwrap_err().kind(), ErrorKind::DataLoss);
     assert!(rows.next_batch().unwrap().is_none());
 }
 
