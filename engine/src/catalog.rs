@@ -191,6 +191,11 @@ impl Catalog {
         self.publish()
     }
 
+    /// Until the result is dropped, nobody else changes definitions.
+    pub async fn exclusive(&self) -> Exclusive<'_> {
+        Exclusive { catalog: self, _change: self.change.lock().await }
+    }
+
     /// For a statement that met a newer definition than its own: waits for the change under way, if any, and makes
     /// sure that it is visible, even if whoever made it has gone away in the middle.
     pub async fn refresh(&self) -> Result<()> {
@@ -210,6 +215,18 @@ impl Catalog {
             self.store.tables().into_iter().map(|def| ((def.namespace.clone(), def.name.clone()), def)).collect();
         *self.current.write() = Arc::new(Snapshot { namespaces, tables });
         Ok(())
+    }
+}
+
+/// The catalog, with nobody else changing it.
+pub(crate) struct Exclusive<'a> {
+    catalog: &'a Catalog,
+    _change: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Exclusive<'_> {
+    pub fn publish(&self) -> Result<()> {
+        self.catalog.publish()
     }
 }
 

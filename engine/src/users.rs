@@ -44,13 +44,7 @@ pub(crate) struct Users {
 impl Users {
     /// Loads the users; a store without any gets `admin`.
     pub async fn open(store: Arc<Store>, data_dir: &Path, admin_password: Option<String>) -> Result<Self> {
-        let mut known = Known::default();
-        for (key, value) in store.meta().scan(USER_PREFIX)? {
-            let damaged = || Error::new(ErrorKind::DataLoss, "a user record cannot be read");
-            let name = std::str::from_utf8(&key[USER_PREFIX.len()..]).map_err(|_| damaged())?;
-            let record: Record = serde_json::from_slice(&value).map_err(|_| damaged())?;
-            known.insert(name, record);
-        }
+        let known = Known::load(&store)?;
         let first_start = known.by_name.is_empty();
         let decoy = hash(random_password()?).await?;
         let users = Self { store, known: RwLock::new(known), change: tokio::sync::Mutex::default(), decoy };
@@ -100,6 +94,20 @@ impl Users {
             Some(identity) => Ok(identity),
             None => self.add(name, Role::User, None).await,
         }
+    }
+
+    /// Until the result is dropped, no user is made or changed. Refused where there ever was one but admin: sessions
+    /// know their user by number, and a number must not come to mean somebody else.
+    pub async fn exclusive_and_new(&self) -> Result<Exclusive<'_>> {
+        let change = self.change.lock().await;
+        let next = self.next_no()?;
+        let known = self.known.read();
+        if known.by_name.len() == 1 && known.by_name.get(ADMIN).is_some_and(|admin| admin.no + 1 == next) {
+            return Ok(Exclusive { users: self, _change: change });
+        }
+        let message = "this server has, or had, users other than admin; RESTORE DATABASE takes a server with a fresh data \
+                       directory";
+        Err(Error::new(ErrorKind::FailedPrecondition, message))
     }
 
     pub fn find(&self, name: &str) -> Option<Identity> {
@@ -154,6 +162,15 @@ impl Users {
         Ok(())
     }
 
+    fn next_no(&self) -> Result<u64> {
+        match self.store.meta().get(NEXT_NO)? {
+            None => Ok(UserNo::SHARED.0 + 1),
+            Some(bytes) => Ok(u64::from_be_bytes(
+                bytes.try_into().map_err(|_| Error::new(ErrorKind::DataLoss, "the user counter is damaged"))?,
+            )),
+        }
+    }
+
     fn record(&self, name: &str) -> Result<Record> {
         let record = self.known.read().by_name.get(name).cloned();
         record.ok_or_else(|| Error::not_found(format!("user \"{name}\" does not exist")))
@@ -161,12 +178,7 @@ impl Users {
 
     /// Under `change`. Numbers are never used twice, so whoever takes a dropped name sees none of its old rows.
     async fn add(&self, name: &str, role: Role, password: Option<String>) -> Result<Identity> {
-        let no = match self.store.meta().get(NEXT_NO)? {
-            None => UserNo::SHARED.0 + 1,
-            Some(bytes) => u64::from_be_bytes(
-                bytes.try_into().map_err(|_| Error::new(ErrorKind::DataLoss, "the user counter is damaged"))?,
-            ),
-        };
+        let no = self.next_no()?;
         let record = Record { no, role, password };
         let mut batch = MetaBatch::default();
         batch.put(NEXT_NO, (no + 1).to_be_bytes());
@@ -178,7 +190,32 @@ impl Users {
     }
 }
 
+/// The users, with nobody else changing them.
+pub(crate) struct Exclusive<'a> {
+    users: &'a Users,
+    _change: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Exclusive<'_> {
+    /// Takes over what the store says now.
+    pub fn reload(&self) -> Result<()> {
+        *self.users.known.write() = Known::load(&self.users.store)?;
+        Ok(())
+    }
+}
+
 impl Known {
+    fn load(store: &Store) -> Result<Self> {
+        let mut known = Self::default();
+        for (key, value) in store.meta().scan(USER_PREFIX)? {
+            let damaged = || Error::new(ErrorKind::DataLoss, "a user record cannot be read");
+            let name = std::str::from_utf8(&key[USER_PREFIX.len()..]).map_err(|_| damaged())?;
+            let record: Record = serde_json::from_slice(&value).map_err(|_| damaged())?;
+            known.insert(name, record);
+        }
+        Ok(known)
+    }
+
     fn insert(&mut self, name: &str, record: Record) {
         let name: Arc<str> = name.into();
         self.by_no.insert(UserNo(record.no), Arc::clone(&name));

@@ -3,6 +3,7 @@
 //! Storage knows Arrow batches, keys and users **as numbers**. It knows nothing of SQL, sessions or gRPC, and no
 //! function of its read side takes "all users": a [`TableSlice`] is one user's rows of one table, always.
 
+mod backup;
 mod change;
 mod clock;
 mod cold;
@@ -15,6 +16,7 @@ mod store;
 pub mod table;
 mod write;
 
+pub use backup::BackupReport;
 pub use cold::{
     Stamp,
     parquet_type::{file_schema, restore},

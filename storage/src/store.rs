@@ -35,6 +35,7 @@ pub(crate) use ids::Ids;
 pub(crate) use lock_file::LockFile;
 pub(crate) use locks::Held;
 use locks::Locks;
+pub(crate) use open::load_tables;
 
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -73,14 +74,15 @@ pub struct Store {
     pub(crate) cold: Arc<ColdTier>,
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) ids: Arc<Ids>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     scheduler: Scheduler,
     meta: Meta,
     locks: Locks,
     /// Definitions change one at a time: names are checked before they are written.
-    definitions: tokio::sync::Mutex<()>,
+    pub(crate) definitions: tokio::sync::Mutex<()>,
     /// Number of the next table that is declared.
-    next_table: AtomicU32,
+    pub(crate) next_table: AtomicU32,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// The end of a table: what has to go once the batch that says so is on disk.

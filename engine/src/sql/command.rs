@@ -26,11 +26,14 @@ pub(crate) enum Command {
     ShowNamespaces,
     /// `DESCRIBE TABLE t HISTORY`.
     TableHistory(Vec<String>),
+    /// To a URL.
+    Backup(String),
+    /// From a URL.
+    Restore(String),
 }
 
 /// Statements that Insula will have; until then they are told from misspelt ones.
-const LATER: [&[&str]; 5] =
-    [&["COMPACT", "TABLE"], &["BACKUP", "DATABASE"], &["RESTORE", "DATABASE"], &["EXECUTE", "AS"], &["KILL", "QUERY"]];
+const LATER: [&[&str]; 3] = [&["COMPACT", "TABLE"], &["EXECUTE", "AS"], &["KILL", "QUERY"]];
 
 impl Command {
     /// `None`: the statement is not one of ours.
@@ -41,6 +44,12 @@ impl Command {
             Self::FlushTable(cursor.name_parts()?)
         } else if cursor.words(&["FLUSH", "ALL"]) {
             Self::FlushAll
+        } else if cursor.words(&["BACKUP", "DATABASE"]) {
+            cursor.expect("TO")?;
+            Self::Backup(cursor.text("a URL, in single quotes")?)
+        } else if cursor.words(&["RESTORE", "DATABASE"]) {
+            cursor.expect("FROM")?;
+            Self::Restore(cursor.text("a URL, in single quotes")?)
         } else if let Some(table) = table_history(&mut cursor) {
             Self::TableHistory(table)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {

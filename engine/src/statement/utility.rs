@@ -8,7 +8,7 @@ use arrow::{
 };
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
 use futures::{StreamExt, stream};
-use insula_storage::{FlushReport, TableDef, TableKind, table::updated_type};
+use insula_storage::{BackupReport, FlushReport, TableDef, TableKind, table::updated_type};
 
 use super::Request;
 use crate::{
@@ -24,6 +24,8 @@ pub(super) enum Utility {
     ShowTables,
     ShowColumns(Vec<String>),
     TableHistory(Vec<String>),
+    Backup(String),
+    Restore(String),
     /// `None`: all settings.
     ShowSetting(Option<String>),
 }
@@ -34,6 +36,8 @@ impl Utility {
             Command::FlushTable(name) => Ok(Self::FlushTable(name)),
             Command::FlushAll => Ok(Self::FlushAll),
             Command::ShowNamespaces => Ok(Self::ShowNamespaces),
+            Command::Backup(url) => Ok(Self::Backup(url)),
+            Command::Restore(url) => Ok(Self::Restore(url)),
             Command::TableHistory(name) => Ok(Self::TableHistory(name)),
             other => Err(Error::internal(format!("not a utility: {}", std::any::type_name_of_val(&other)))),
         }
@@ -53,9 +57,9 @@ impl Utility {
         }
     }
 
-    /// FLUSH does something, so it must run exactly once.
+    /// These do something, so they must run exactly once.
     pub fn has_effect(&self) -> bool {
-        matches!(self, Self::FlushTable(_) | Self::FlushAll)
+        matches!(self, Self::FlushTable(_) | Self::FlushAll | Self::Backup(_) | Self::Restore(_))
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -80,6 +84,7 @@ impl Utility {
                 text("change"),
                 Field::new("by", DataType::Utf8, true),
             ],
+            Self::Backup(_) | Self::Restore(_) => vec![count("tables"), count("files"), count("bytes")],
             Self::ShowSetting(_) => vec![text("name"), text("value")],
         }))
     }
@@ -97,6 +102,14 @@ impl Utility {
             Self::ShowColumns(name) => {
                 let context = request.context(SystemColumns::default())?;
                 describe(context.tables.definition(&name)?)
+            }
+            Self::Backup(url) => {
+                request.user.require_admin("BACKUP DATABASE")?;
+                copied(request.engine.store().backup(&url).await?)
+            }
+            Self::Restore(url) => {
+                request.user.require_admin("RESTORE DATABASE")?;
+                copied(restore(request, &url).await?)
             }
             Self::TableHistory(name) => {
                 let context = request.context(SystemColumns::default())?;
@@ -154,6 +167,22 @@ fn describe(table: &TableDef) -> Vec<ArrayRef> {
         Arc::new(columns().map(|c| c.default.as_deref()).collect::<StringArray>()),
         Arc::new((0..table.columns.len()).map(position).collect::<Int64Array>()),
     ]
+}
+
+/// Nobody defines or creates anything meanwhile; afterwards everyone sees what was restored.
+async fn restore(request: &Request<'_>, url: &str) -> Result<BackupReport> {
+    let engine = request.engine;
+    let catalog = engine.catalog().exclusive().await;
+    let users = engine.users().exclusive_and_new().await?;
+    let report = engine.store().restore(url).await?;
+    users.reload()?;
+    catalog.publish()?;
+    Ok(report)
+}
+
+fn copied(report: BackupReport) -> Vec<ArrayRef> {
+    let counts = [report.tables, report.files, report.bytes];
+    counts.map(|count| Arc::new(Int64Array::from(vec![count.cast_signed()])) as ArrayRef).into()
 }
 
 /// Who changed a table is told to admins alone: names of others are nobody else's business.

@@ -30,12 +30,11 @@ use uuid::Uuid;
 
 pub use manifest::Stamp;
 pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
-pub(crate) use objects::{Upload, create_dir_synced};
+pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
 pub(crate) use pins::Pin;
 
 use crate::Result;
 use cache::Cache;
-use objects::Objects;
 use open_file::OpenFile;
 use pins::Pins;
 
@@ -65,6 +64,11 @@ impl ColdTier {
 
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(self.objects.store())
+    }
+
+    /// The directory of a local store.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.objects.root()
     }
 
     /// Must be taken **before** the RocksDB snapshot of a view, and live as long as it: what a manifest seen through

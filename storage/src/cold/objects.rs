@@ -30,14 +30,14 @@ const PARTS_IN_FLIGHT: usize = 4;
 /// The object that says whose the store is.
 const OWNER: &str = "insula-owner";
 
-pub(super) struct Objects {
+pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     /// Directory of the local store, whose files we fsync ourselves.
     root: Option<PathBuf>,
 }
 
 impl Objects {
-    pub(super) fn open(url: Option<&str>, data_dir: &FsPath) -> Result<Self> {
+    pub(crate) fn open(url: Option<&str>, data_dir: &FsPath) -> Result<Self> {
         let root = match url {
             None => data_dir.join("cold"),
             Some("memory://" | "memory:///") => return Ok(Self { store: Arc::new(InMemory::new()), root: None }),
@@ -57,7 +57,12 @@ impl Objects {
         Ok(Self { store: Arc::new(store), root: Some(root) })
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
+    /// The directory of a local store.
+    pub(crate) fn root(&self) -> Option<&FsPath> {
+        self.root.as_deref()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
 
@@ -66,12 +71,12 @@ impl Objects {
         read.await.map_err(|error| store_error("read", path, error))
     }
 
-    pub(super) fn upload(&self, path: Path) -> Upload {
-        Upload { store: Arc::clone(&self.store), path, waiting: Vec::new(), waiting_bytes: 0, parts: None, bytes: 0 }
+    pub(crate) fn upload(&self, path: Path) -> Upload {
+        Upload::new(&self.store, path)
     }
 
     /// Deletes an object; one that is gone already counts as deleted.
-    pub(super) async fn delete(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             // Below something that is no directory there is no object either.
@@ -80,7 +85,7 @@ impl Objects {
         }
     }
 
-    pub(super) async fn persist(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn persist(&self, path: &Path) -> Result<()> {
         let Some(root) = &self.root else { return Ok(()) };
         let file = root.join(path.as_ref());
         let root = root.clone();
@@ -174,6 +179,10 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
+    pub(crate) fn new(store: &Arc<dyn ObjectStore>, path: Path) -> Self {
+        Self { store: Arc::clone(store), path, waiting: Vec::new(), waiting_bytes: 0, parts: None, bytes: 0 }
+    }
+
     pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.bytes += bytes.len() as u64;
         if self.parts.is_none() {
@@ -253,7 +262,7 @@ fn io_error(verb: &str, path: &FsPath, error: io::Error) -> Error {
 }
 
 /// An object that should be there and is not is lost data; everything else may pass.
-pub(super) fn store_error(verb: &str, path: impl std::fmt::Debug, error: object_store::Error) -> Error {
+pub(crate) fn store_error(verb: &str, path: impl std::fmt::Debug, error: object_store::Error) -> Error {
     let kind = match &error {
         object_store::Error::NotFound { .. } => ErrorKind::DataLoss,
         error if is_caused_by(error, is_full) => ErrorKind::ResourceExhausted,

@@ -12,6 +12,7 @@
 mod thread;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -70,6 +71,7 @@ enum After {
     Nothing,
     Dropped(TableId),
     Altered(Arc<TableDef>),
+    Restored(Tables),
     Flushed(TableId, Generation),
 }
 
@@ -97,6 +99,14 @@ enum Work {
         needs_empty: bool,
         batch: Batch,
     },
+    /// The end of a restore.
+    Restored {
+        batch: Batch,
+        high_water: HighWater,
+        tables: Tables,
+    },
+    /// A copy of the database as it is between two groups.
+    Checkpoint(PathBuf),
     Batch {
         batch: Batch,
         after: After,
@@ -203,6 +213,16 @@ impl Committer {
     /// holds rows is left as it is.
     pub async fn alter(&self, def: Arc<TableDef>, needs_empty: bool, batch: Batch) -> Result<()> {
         self.request(Work::Alter { def, needs_empty, batch }).await.map(|_| ())
+    }
+
+    /// Everything but the rows of a restored database, and what is known of it. Numbers go on from its last ones.
+    pub async fn restored(&self, batch: Batch, high_water: HighWater, tables: Tables) -> Result<()> {
+        self.request(Work::Restored { batch, high_water, tables }).await.map(|_| ())
+    }
+
+    /// Copies the database into a directory that is not there yet. Writes wait until it is done.
+    pub async fn checkpoint(&self, directory: PathBuf) -> Result<()> {
+        self.request(Work::Checkpoint(directory)).await.map(|_| ())
     }
 
     pub async fn dropped(&self, table: TableId, batch: Batch) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRawIterator, DBRecoveryMode,
-    Options, ReadOptions, SliceTransform,
+    Options, ReadOptions, SliceTransform, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 
@@ -80,8 +80,9 @@ impl Batch {
 
 pub(crate) struct Db {
     rocks: rocksdb::DB,
-    /// Behind RocksDB in this struct, so that the directory stays ours until RocksDB has closed.
-    _lock: LockFile,
+    /// Behind RocksDB in this struct, so that the directory stays ours until RocksDB has closed. A copy that is only
+    /// read has none.
+    _lock: Option<LockFile>,
 }
 
 impl Db {
@@ -96,7 +97,26 @@ impl Db {
             };
             Error::new(kind, format!("cannot open the hot tier at {}: {e}", path.display())).with_source(e)
         })?;
-        Ok(Arc::new(Self { rocks, _lock: lock }))
+        Ok(Arc::new(Self { rocks, _lock: Some(lock) }))
+    }
+
+    /// A checkpoint, for reading.
+    pub fn open_copy(path: &Path) -> Result<Arc<Self>> {
+        let families = [Family::Meta, Family::Manifest, Family::Hot].map(Family::name);
+        let mut options = Options::default();
+        options.set_paranoid_checks(true);
+        let rocks = rocksdb::DB::open_cf_for_read_only(&options, path, families, false).map_err(|e| {
+            Error::new(ErrorKind::DataLoss, format!("the hot tier of a backup cannot be opened: {e}")).with_source(e)
+        })?;
+        Ok(Arc::new(Self { rocks, _lock: None }))
+    }
+
+    /// Puts the database as it is into a new directory: links to its immutable files, and the rest copied.
+    pub(super) fn checkpoint(&self, directory: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::new(&self.rocks).and_then(|checkpoint| checkpoint.create_checkpoint(directory));
+        checkpoint.map_err(|e| {
+            Error::new(ErrorKind::Unavailable, format!("a checkpoint of the hot tier failed: {e}")).with_source(e)
+        })
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {

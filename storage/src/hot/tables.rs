@@ -21,6 +21,8 @@ pub(crate) mod record_key {
     /// The next table's number.
     pub const NEXT_TABLE: &[u8] = b"n";
     pub const DEFINITIONS: &[u8] = b"t";
+    /// There while a restore is under way.
+    pub const RESTORING: &[u8] = b"r";
     /// Opaque records of the layers above.
     pub const OPAQUE: &[u8] = b"m";
 
@@ -137,6 +139,12 @@ impl Tables {
 
     pub fn insert(&self, def: Arc<TableDef>, active: Generation, loads: BTreeMap<Generation, Load>) {
         self.entries.write().insert(def.id, Entry { def, active, loads });
+    }
+
+    /// Takes over what another, just loaded, knows.
+    pub(super) fn adopt(&self, other: Self) {
+        self.entries.write().extend(other.entries.into_inner());
+        self.pressure.notify_one();
     }
 
     pub(super) fn remove(&self, table: TableId) {

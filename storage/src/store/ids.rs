@@ -33,6 +33,11 @@ impl Ids {
         (before + 1).max(now)
     }
 
+    /// Numbers up to this one have been given out, elsewhere.
+    pub fn raise(&self, last: u64) {
+        self.last.fetch_max(last, Ordering::Relaxed);
+    }
+
     pub fn last(&self) -> u64 {
         self.last.load(Ordering::Relaxed)
     }

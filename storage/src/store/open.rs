@@ -12,6 +12,7 @@ use insula_proto::{Generation, TableId};
 use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
+    backup::{clear_scratch, restore},
     cold::{ColdTier, create_dir_synced},
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
@@ -47,6 +48,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         min_free_bytes: config.min_free_bytes,
         write: Box::new(Db::write),
     })?;
+    restore::recover(&db, &committer).await?;
     recover::recover(&db, &cold, &committer).await?;
     let flusher = Arc::new(Flusher {
         db: Arc::clone(&db),
@@ -63,6 +65,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         locks: Locks::default(),
         definitions: tokio::sync::Mutex::default(),
         next_table: AtomicU32::new(next_table(&db)?),
+        data_dir: config.data_dir,
         db,
         tables,
         committer,
@@ -89,12 +92,13 @@ fn open_database(data_dir: &Path) -> Result<Arc<Db>> {
     created
         .map_err(|e| Error::new(ErrorKind::Unavailable, format!("cannot create {}", hot.display())).with_source(e))?;
     let lock = LockFile::take(data_dir)?;
+    clear_scratch(data_dir)?;
     Db::open(&hot, lock)
 }
 
 /// Definitions and generations as they were left, and what each table has in the hot tier: counted, since a counter on
 /// disk would have to be written with every row.
-fn load_tables(db: &Arc<Db>) -> Result<Tables> {
+pub(crate) fn load_tables(db: &Arc<Db>) -> Result<Tables> {
     let mut loads = count_rows(db)?;
     let tables = Tables::default();
     for (_, sealed) in db.scan(Family::Meta, record_key::DEFINITIONS)? {

@@ -111,8 +111,8 @@ impl Thread {
                 stop = Some(request.reply);
                 break;
             }
-            // Whether a table is empty is asked of what the groups before have left.
-            if matches!(request.work, Work::Alter { .. }) {
+            // These ask for what the requests before have left: is the table empty, what is to be copied.
+            if matches!(request.work, Work::Alter { .. } | Work::Checkpoint(_)) {
                 self.commit(std::mem::take(&mut group));
             }
             self.admit(request, &mut group, &mut free);
@@ -178,6 +178,22 @@ impl Thread {
                 self.active.insert(table, Current { active, ..current });
                 group.sync = true;
                 Ok((Done::Frozen(generation), Effect::Froze(table, next)))
+            }
+            Work::Restored { batch, high_water, tables } => {
+                batch.write_into(&self.parts.db, &mut group.batch)?;
+                self.parts.ids.raise(high_water.id);
+                self.last = HighWater {
+                    seq: self.last.seq.max(high_water.seq),
+                    micros: self.last.micros.max(high_water.micros),
+                    ..self.last
+                };
+                self.active.extend(tables.actives().into_iter().map(|(table, active)| (table, active.into())));
+                group.sync = true;
+                Ok((Done::Batch, Effect::After(After::Restored(tables))))
+            }
+            Work::Checkpoint(directory) => {
+                self.parts.db.checkpoint(&directory)?;
+                Ok((Done::Batch, Effect::After(After::Nothing)))
             }
             Work::Alter { def, needs_empty, batch } => self.alter(def, needs_empty, batch, group),
             Work::Batch { batch, after, .. } => {
@@ -292,6 +308,7 @@ impl Thread {
             Effect::After(After::Nothing) => {}
             Effect::After(After::Dropped(table)) => tables.remove(table),
             Effect::After(After::Altered(def)) => tables.altered(def),
+            Effect::After(After::Restored(restored)) => tables.adopt(restored),
             Effect::After(After::Flushed(table, up_to)) => tables.flushed(table, up_to),
         }
     }

@@ -1,0 +1,78 @@
+//! Taking a backup, while everyone works: the checkpoint is one moment of the whole database, and the objects that its
+//! manifests name are pinned until they are copied.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use uuid::Uuid;
+
+use super::{
+    BackupReport, Contents, File,
+    place::{Place, Scratch},
+};
+use crate::{
+    Error, ErrorKind, Result, Store,
+    cold::manifest,
+    hot::{
+        db::{Db, Family},
+        tables::record_key,
+    },
+};
+
+/// Directories of a backup.
+pub(super) const HOT: &str = "hot";
+pub(super) const COLD: &str = "cold";
+
+impl Store {
+    /// Copies the database as it is at one moment of the call to `url`. A backup that is not finished, for whatever
+    /// reason, is none, and the place can be used again.
+    pub async fn backup(self: &Arc<Self>, url: &str) -> Result<BackupReport> {
+        let place = Place::open(url, &self.data_dir, &self.cold)?;
+        place.require_vacancy().await?;
+        let id = Uuid::now_v7();
+        let mut files = Vec::new();
+        let result = self.copy_to(&place, id, &mut files).await;
+        if result.is_err() {
+            place.remove(id, &files).await;
+        }
+        result
+    }
+
+    async fn copy_to(self: &Arc<Self>, place: &Place, id: Uuid, files: &mut Vec<File>) -> Result<BackupReport> {
+        // In this order: what the checkpoint's manifests name must be pinned before a flush can let go of it.
+        let _pin = self.cold.pin();
+        let scratch = Scratch::new(&self.data_dir)?;
+        self.committer.checkpoint(scratch.path(HOT)).await?;
+        let created_micros = self.clock.now_micros();
+        let (scratch, hot) = blocking(move || scratch.files(HOT).map(|files| (scratch, files))).await?;
+        let directory = scratch.path(HOT);
+        let (tables, objects) = blocking(move || named_objects(&Db::open_copy(&directory)?)).await?;
+
+        let from = scratch.objects()?;
+        for name in hot {
+            let path = format!("{HOT}/{name}");
+            files.push(place.put(id, &path, &from, &Path::from(path.as_str())).await?);
+        }
+        let cold = self.cold.objects();
+        for object in objects {
+            files.push(place.put(id, &format!("{COLD}/{object}"), &cold, &object).await?);
+        }
+        let contents = Contents { id, tables, created_micros, files: files.clone() };
+        place.finish(&contents).await?;
+        tracing::info!(report = ?contents.report(), "backup taken");
+        Ok(contents.report())
+    }
+}
+
+/// How many tables there are, and the objects that they need.
+fn named_objects(db: &Arc<Db>) -> Result<(u32, Vec<Path>)> {
+    let tables = db.scan(Family::Meta, record_key::DEFINITIONS)?.len();
+    let tables = u32::try_from(tables).map_err(|_| Error::new(ErrorKind::Internal, "too many tables"))?;
+    let manifests = manifest::all(db)?.into_iter();
+    Ok((tables, manifests.flat_map(|(table, manifest)| manifest.objects(table)).collect()))
+}
+
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "a task of a backup died").with_source(e)))
+}
