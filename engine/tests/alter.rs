@@ -2,7 +2,11 @@
 //! check reads all columns, and filters by each of them: a filter that is pushed into a file which lacks the column
 //! must see its initial value, and statistics of a narrower type must not hide rows.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::Path,
+    sync::Arc,
+};
 
 use arrow::array::{Array, AsArray};
 use futures::TryStreamExt;
@@ -87,6 +91,8 @@ impl Column {
 }
 
 type Row = Vec<Option<i64>>;
+/// Does a filter hold for this value?
+type Holds<'a> = &'a dyn Fn(&Option<i64>) -> bool;
 
 struct World {
     dir: tempfile::TempDir,
@@ -262,12 +268,12 @@ impl World {
         let result = self.run(USERS[user], &format!("INSERT INTO t (k{names}) VALUES ({key}{values})")).await;
         if self.columns.iter().zip(&row).any(|(column, value)| column.not_null && value.is_none()) {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument);
-        } else if self.rows[user].contains_key(&key) {
-            assert_eq!(result.unwrap_err().kind(), ErrorKind::AlreadyExists);
-        } else {
+        } else if let Entry::Vacant(free) = self.rows[user].entry(key) {
             assert_eq!(result.unwrap(), 1);
-            self.rows[user].insert(key, row);
+            free.insert(row);
             self.touched = true;
+        } else {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::AlreadyExists);
         }
     }
 
@@ -293,7 +299,7 @@ impl World {
             assert_eq!(self.rows(user, &format!("SELECT k{numbers} FROM t")).await, *model, "{user}");
             for (at, column) in self.columns.iter().enumerate() {
                 let (name, literal) = (&column.name, column.literal(Some(limit)));
-                let filters: [(String, &dyn Fn(&Option<i64>) -> bool); 4] = [
+                let filters: [(String, Holds); 4] = [
                     (format!("{name} IS NULL"), &|value| value.is_none()),
                     (format!("{name} = {literal}"), &|value| *value == Some(limit)),
                     (format!("{name} > {literal}"), &|value| value.is_some_and(|value| value > limit)),
