@@ -11,62 +11,86 @@ from bench.run import Run
 
 TITLE = "Inside the process"
 ROOT = Path(__file__).resolve().parent.parent.parent
-BENCHES = {
-    "session_cost": "What a statement's own session costs before it is planned",
-    "scans": "Scans of cold rows inside one process",
-}
 # Criterion: `name   time:   [low middle high]`, the name on a line of its own where it is long.
 TIME = re.compile(r"^(.*?)\s*time:\s+\[(\S+ \S+) (\S+ \S+) (\S+ \S+)\]$")
-CARGO = ["cargo", "bench", "--quiet", "--workspace"]
+CARGO = ["cargo", "bench", "--quiet", "--workspace", "--bench"]
+# Of the figures of one kind, the variant's ratio to the first one, the worst query counting.
+BARS = {
+    ("scan", "own"): ("cold scan of one user against plain DataFusion", 1.15),
+    ("scan", "shared"): ("the same in files shared with 1,000 others", 1.3),
+    ("updated", "1 % updated"): ("filtered scan with 1 % of the rows updated since the flush", 1.2),
+    ("updated", "10 % updated"): ("filtered scan with 10 % of the rows updated since the flush", 1.2),
+}
 
 
 def run(run: Run) -> Result:
     result = Result(TITLE)
-    for name, caption in BENCHES.items():
-        if not (ROOT / "engine" / "benches" / f"{name}.rs").exists():
-            result.note(f"There is no bench `{name}` here.")
-            continue
-        run.say(f"compiling {name}")
-        output([*CARGO, "--bench", name, "--no-run"])
-        run.say(f"running {name}")
-        text = output([*CARGO, "--bench", name])
-        result.raw[name] = text.splitlines()
-        times(result, caption, text)
-        figures(result, caption, text)
+    sessions(run, result)
+    if not list((ROOT / "engine" / "benches").glob("scans*")):
+        result.note("There is no bench `scans` here.")
+        return result
+    run.say("compiling scans")
+    output([*CARGO, "scans", "--no-run"])
+    rows = {
+        "scan": run.pick(50_000, 1_000_000, 10_000_000),
+        "updated": run.pick(50_000, 500_000, 2_000_000),
+        "users": run.pick(1_000, 1_000, 1_000),
+    }
+    for part, count in rows.items():
+        run.say(f"scans: {part}")
+        settings = {
+            "INSULA_BENCH_ONLY": part,
+            "INSULA_BENCH_ROWS": str(count),
+            "INSULA_BENCH_ROUNDS": str(run.pick(3, 7, 9)),
+            "INSULA_BENCH_USERS": run.pick("100,1000", "1000,10000", "1000,100000,1000000"),
+            "TMPDIR": str(run.home),
+        }
+        figures(result, part, count, output([*CARGO, "scans"], settings))
     return result
 
 
-def output(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}")
-    return done.stdout
-
-
-def times(result: Result, caption: str, text: str) -> None:
+def sessions(run: Run, result: Result) -> None:
+    run.say("compiling session_cost")
+    output([*CARGO, "session_cost", "--no-run"])
+    run.say("running session_cost")
     rows, last = [], ""
-    for line in text.splitlines():
+    for line in output([*CARGO, "session_cost"]).splitlines():
         if match := TIME.match(line):
             name, low, middle, high = match.groups()
             rows.append([name.strip() or last, f"{middle} ({low}–{high})"])
         elif line.startswith("session_cost/") and ":" in line:
             rows.append([part.strip() for part in line.split(":", 1)])
         last = line.strip() or last
-    if rows:
-        result.table(caption, ["", "median (95 % interval)"], rows)
+    result.table("A statement's own session, before it is planned", ["", "median (95 % interval)"], rows)
 
 
-def figures(result: Result, caption: str, text: str) -> None:
+def output(command: list[str], settings: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(settings or {})})
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}")
+    return done.stdout
+
+
+def figures(result: Result, part: str, rows: int, text: str) -> None:
     """One JSON object per line, all with the same keys."""
     found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    result.raw[part] = found
     if not found:
-        return
+        raise RuntimeError(f"the bench scans printed no figure of {part}: {text[:500]}")
     columns = list(dict.fromkeys(key for one in found for key in one))
-    rows = [[show(one.get(key)) for key in columns] for one in found]
-    result.table(caption, columns, rows)
+    caption = f"{part}: twenty rows per user" if part == "users" else f"{part}: {rows:,} rows of one user"
+    lines = [[show(one.get(key)) for key in columns] for one in found]
+    result.table(caption, [name.replace("_", " ") for name in columns], lines)
+    for (kind, variant), (what, limit) in BARS.items():
+        ratios = {one["figure"]: one["ratio"] for one in found if kind == part and one.get("variant") == variant}
+        if ratios:
+            worst = max(ratios, key=ratios.get)
+            result.bar(f"{what}, worst query ({worst.split('/')[-1]})", ratios[worst], limit, "×")
 
 
 def show(value) -> str:
+    if isinstance(value, list):
+        return "–".join(map(show, value))
     if isinstance(value, float):
         return f"{value:,.3f}"
-    return "–" if value is None else str(value)
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

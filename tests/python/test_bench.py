@@ -1,5 +1,6 @@
 """The harness of `make bench`, as far as it runs without the systems that it compares."""
 
+from bench.data import tpch
 from bench.result import Result
 from bench.rounds import interleaved, percentile, spread
 
@@ -57,3 +58,9 @@ def test_a_wrong_answer_and_a_missed_bar_are_recorded():
     result.bar("small", 2.0, 1.0, "MiB")
     assert result.checks == 2 and result.wrong == ["wrong: [(1,)] instead of [(2,)]"]
     assert [bar["kept"] for bar in result.bars] == [True, False]
+
+
+def test_there_are_twenty_two_queries():
+    queries = tpch.queries()
+    assert list(queries) == [f"Q{number}" for number in range(1, 23)]
+    assert all(sql.startswith(("SELECT", "WITH")) and not sql.endswith(";") for sql in queries.values())
