@@ -45,7 +45,11 @@ def run(run: Run) -> Result:
             "INSULA_BENCH_USERS": run.pick("100,1000", "1000,10000", "1000,100000,1000000"),
             "TMPDIR": str(run.home),
         }
-        figures(result, part, count, output([*CARGO, "scans"], settings))
+        try:
+            figures(result, part, count, output([*CARGO, "scans"], settings))
+        except RuntimeError as error:
+            # The other parts are worth having.
+            result.check(f"scans: {part}", str(error).splitlines()[0], "figures")
     return result
 
 
@@ -67,8 +71,14 @@ def sessions(run: Run, result: Result) -> None:
 def output(command: list[str], settings: dict[str, str] | None = None) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(settings or {})})
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}")
+        raise RuntimeError(f"{' '.join(command)} failed: {cause(done.stderr)}")
     return done.stdout
+
+
+def cause(said: str) -> str:
+    """Of a panic its message, which stands before the backtrace; otherwise the end."""
+    _, panic, message = said.partition("panicked at ")
+    return " ".join(message.splitlines()[:2]) if panic else " ".join(said.strip().splitlines()[-3:])
 
 
 def figures(result: Result, part: str, rows: int, text: str) -> None:
