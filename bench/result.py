@@ -36,10 +36,19 @@ class Result:
         word = "at least" if at_least else "at most"
         self.bars.append({"what": what, "got": f"{got:,.2f} {unit}", "limit": f"{word} {limit:g} {unit}", "kept": kept})
 
+    def unmeasured(self, what: str, reason: str) -> None:
+        """A bar that could not be tried is not kept."""
+        self.bars.append({"what": what, "got": f"not measured: {reason}", "limit": "–", "kept": False})
+
     def compare(self, what: str, other: str, ratios: list[float]) -> None:
         """Insula's time over the other's, from rounds of one run; the page lists what is lost and what is won."""
         if ratios:
             self.comparisons.append({"what": what, "other": other, "ratio": statistics.median(ratios)})
 
     def record(self) -> dict:
-        return asdict(self)
+        """Where an answer was wrong no bar is kept and nothing is compared: a refusal is quick and takes no memory."""
+        record = asdict(self)
+        if self.wrong:
+            record["bars"] = [bar | {"got": f"{bar['got']}, answers wrong", "kept": False} for bar in self.bars]
+            record["comparisons"] = []
+        return record

@@ -27,7 +27,8 @@ def run(run: Run) -> Result:
     result = Result(TITLE)
     sessions(run, result)
     if not list((ROOT / "engine" / "benches").glob("scans*")):
-        result.note("There is no bench `scans` here.")
+        for what, _ in BARS.values():
+            result.unmeasured(what, "there is no bench `scans` here")
         return result
     run.say("compiling scans")
     output([*CARGO, "scans", "--no-run"])

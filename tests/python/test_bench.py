@@ -60,6 +60,18 @@ def test_a_wrong_answer_and_a_missed_bar_are_recorded():
     assert [bar["kept"] for bar in result.bars] == [True, False]
 
 
+def test_no_bar_is_kept_where_an_answer_is_wrong_or_nothing_was_measured():
+    refused = Result("title")
+    refused.check("ingest is done", "refused", "done")
+    refused.bar("memory", 100.0, 640, "MiB")
+    refused.compare("ingest", "other", [0.1])
+    record = refused.record()
+    assert [bar["kept"] for bar in record["bars"]] == [False] and record["comparisons"] == []
+    absent = Result("title")
+    absent.unmeasured("memory", "no such statement")
+    assert [bar["kept"] for bar in absent.record()["bars"]] == [False]
+
+
 def test_there_are_twenty_two_queries():
     queries = tpch.queries()
     assert list(queries) == [f"Q{number}" for number in range(1, 23)]
