@@ -1,13 +1,15 @@
 //! A user's tables: from a name to a provider that can yield that user's rows and no others, and its scan:
 //!
 //! ```text
-//! Union( HotExec , Projection · Shadow · Filter(not deleted) · TenantGuard · Parquet ranges of the user )
+//! Union( HotExec , Projection · Shadow · Live · TenantGuard · Parquet ranges of the user )
 //! ```
 
 mod cold;
 mod evolve;
 mod guard;
 mod hot;
+mod infallible;
+mod live;
 mod provider;
 mod resolver;
 mod restore;

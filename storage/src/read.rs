@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use insula_proto::{Generation, UserNo};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
     Error, ErrorKind, KeyRows, Result, TableDef,
@@ -191,10 +192,14 @@ pub struct ColdSlice {
     pub ranges: Vec<Range<u64>>,
     /// Memcomparable bytes of the user's smallest and largest key in the file.
     pub key_bounds: (Vec<u8>, Vec<u8>),
+    /// The rows at both bounds are in `ranges`; else the user's smallest and largest key lie within the bounds.
+    pub bounds_live: bool,
     /// False: no row of the file is soft-deleted.
     pub has_deleted: bool,
     /// Present: `_seq` and `_updated` of every row, whatever the file's own columns say.
     pub stamp: Option<Stamp>,
+    /// Footer, page index and Arrow schema of the file, parsed once for all its readers.
+    pub footer: ArrowReaderMetadata,
 }
 
 impl ColdSlice {

@@ -72,7 +72,7 @@ impl UserTable {
 }
 
 /// Declared columns, then the named system columns, then the hidden row id where it is asked for.
-fn columns(def: &TableDef, shape: Shape) -> Vec<Column> {
+pub(super) fn columns(def: &TableDef, shape: Shape) -> Vec<Column> {
     let first = def.first_declared();
     let declared = def.columns.iter().enumerate();
     let mut columns: Vec<_> =
@@ -113,8 +113,8 @@ impl TableProvider for UserTable {
         self.defaults.iter().find(|(name, _)| name == column).map(|(_, expr)| expr)
     }
 
-    /// Filters prune and thin out what is read, and DataFusion applies them once more: a filter that Parquet cannot
-    /// evaluate costs time, never an answer.
+    /// Inexact: the filter stays in the plan, and the optimizer moves it down to the scans as far as each node lets it.
+    /// One that Parquet evaluates is then gone above; one that it cannot evaluate costs time, never an answer.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -123,7 +123,7 @@ impl TableProvider for UserTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+        _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Vec<Column> = match projection {
@@ -137,8 +137,8 @@ impl TableProvider for UserTable {
 
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !cold.is_empty() {
-            let scan = cold::Scan { slice: &slice, columns: &columns, all: &self.columns, deleted: self.deleted };
-            parts.push(scan.plan(state, cold, hot.as_ref(), filters)?);
+            let scan = cold::Scan { slice: &slice, columns: &columns, deleted: self.deleted };
+            parts.push(scan.plan(state, cold, hot.as_ref())?);
         }
         if hot.is_some() {
             parts.push(Arc::new(HotExec::new(slice, columns, Arc::clone(&schema), self.deleted)));

@@ -6,9 +6,9 @@ use arrow::datatypes::SchemaRef;
 use datafusion::{
     error::Result,
     execution::TaskContext,
-    physical_expr::EquivalenceProperties,
+    physical_expr::{EquivalenceProperties, LexOrdering, utils::collect_columns},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
         SendableRecordBatchStream, stream::RecordBatchStreamAdapter,
     },
 };
@@ -28,7 +28,8 @@ pub(super) struct Restore {
 impl Restore {
     pub fn new(input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
         let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            // No type that Parquet lacks can be part of a key, and so of an order.
+            EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings(&input)),
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
@@ -39,6 +40,19 @@ impl Restore {
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
         Self::new(input, Arc::clone(&self.schema))
     }
+
+    /// A filter on a restored column means another type than the file holds.
+    fn passes(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        let file = self.input.schema();
+        collect_columns(filter).iter().all(|column| {
+            let types = |schema: &SchemaRef| schema.fields().get(column.index()).map(|field| field.data_type().clone());
+            types(&file) == types(&self.schema)
+        })
+    }
+}
+
+fn orderings(input: &Arc<dyn ExecutionPlan>) -> Vec<LexOrdering> {
+    input.equivalence_properties().oeq_class().iter().cloned().collect()
 }
 
 impl DisplayAs for Restore {
@@ -48,7 +62,7 @@ impl DisplayAs for Restore {
 }
 
 impl ExecutionPlan for Restore {
-    row_plan!("Restore", ordered = false);
+    row_plan!("Restore", keeps_all = true);
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties

@@ -8,7 +8,7 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::{TaskContext, memory_pool::MemoryConsumer},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
         stream::RecordBatchStreamAdapter,
     },
 };
@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use insula_storage::{HotKeys, KeyCodec, TableSlice};
 use tokio::sync::OnceCell;
 
-use super::wrapper::row_plan;
+use super::{infallible::cannot_fail, wrapper::row_plan};
 use crate::Error;
 
 pub(super) struct Shadow {
@@ -45,6 +45,11 @@ impl Shadow {
         let (slice, key, codec) = (self.slice.clone(), self.key.clone(), self.codec.clone());
         Self { input, slice, key, codec, hot_keys: Arc::default() }
     }
+
+    /// Rows are removed by their key, so a filter may come first, unless it could fail on a row that is hidden here.
+    fn passes(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        cannot_fail(filter)
+    }
 }
 
 impl fmt::Debug for Shadow {
@@ -60,7 +65,7 @@ impl DisplayAs for Shadow {
 }
 
 impl ExecutionPlan for Shadow {
-    row_plan!("Shadow");
+    row_plan!("Shadow", keeps_all = false);
 
     fn properties(&self) -> &Arc<PlanProperties> {
         self.input.properties()

@@ -1,5 +1,17 @@
 //! What every plan node of ours has to say and says the same way.
 
+use std::sync::Arc;
+
+use datafusion::{
+    common::internal_err,
+    error::Result,
+    physical_expr::expressions::Column,
+    physical_plan::{
+        ExecutionPlan, PhysicalExpr, SortOrderPushdownResult,
+        filter_pushdown::{ChildFilterDescription, FilterDescription},
+    },
+};
+
 /// The boilerplate of a leaf: no children, no expressions.
 macro_rules! leaf_plan {
     ($name:literal) => {
@@ -37,14 +49,12 @@ macro_rules! leaf_plan {
     };
 }
 
-/// The boilerplate of a node that drops or changes rows of its one input, `self.input`, and keeps their order and
-/// partitions. `self.over(input)` is the same node over another input. `ordered` says whether its properties tell the
-/// input's order too; a node whose properties do not must not say that it keeps it.
+/// The boilerplate of a node that checks, drops or relabels rows of its one input, `self.input`, and keeps their order,
+/// partitions and columns. `self.over(input)` is the same node over another input; `self.passes(filter)` says whether a
+/// filter of the nodes above may be evaluated below this one. `keeps_all` says that no row is dropped: then limits and
+/// statistics pass too.
 macro_rules! row_plan {
-    ($name:literal) => {
-        row_plan!($name, ordered = true);
-    };
-    ($name:literal, ordered = $ordered:literal) => {
+    ($name:literal, keeps_all = $keeps_all:literal) => {
         fn name(&self) -> &str {
             $name
         }
@@ -54,7 +64,7 @@ macro_rules! row_plan {
         }
 
         fn maintains_input_order(&self) -> Vec<bool> {
-            vec![$ordered]
+            vec![true]
         }
 
         /// Nothing comes between a scan and what checks its rows.
@@ -73,26 +83,110 @@ macro_rules! row_plan {
 
         fn replace_children(
             self: std::sync::Arc<Self>,
-            mut children: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
+            children: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
             _: datafusion::physical_plan::ReplaceChildrenOptions,
         ) -> datafusion::error::Result<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
-            match children.pop() {
-                Some(input) if children.is_empty() => Ok(std::sync::Arc::new(self.over(input))),
-                _ => datafusion::common::internal_err!("{} has one input", $name),
-            }
+            Ok(std::sync::Arc::new(self.over(crate::table::wrapper::only($name, children)?)))
         }
 
         fn with_new_children(
             self: std::sync::Arc<Self>,
-            mut children: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
+            children: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
         ) -> datafusion::error::Result<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
-            match children.pop() {
-                Some(input) if children.is_empty() => Ok(std::sync::Arc::new(self.over(input))),
-                _ => datafusion::common::internal_err!("{} has one input", $name),
-            }
+            Ok(std::sync::Arc::new(self.over(crate::table::wrapper::only($name, children)?)))
+        }
+
+        fn supports_limit_pushdown(&self) -> bool {
+            $keeps_all
+        }
+
+        fn cardinality_effect(&self) -> datafusion::physical_plan::execution_plan::CardinalityEffect {
+            use datafusion::physical_plan::execution_plan::CardinalityEffect;
+            if $keeps_all { CardinalityEffect::Equal } else { CardinalityEffect::LowerEqual }
+        }
+
+        fn child_stats_requests(
+            &self,
+            partition: Option<usize>,
+        ) -> Vec<datafusion::physical_plan::statistics::ChildStats> {
+            vec![datafusion::physical_plan::statistics::ChildStats::At(partition)]
+        }
+
+        fn statistics_from_inputs(
+            &self,
+            inputs: &[std::sync::Arc<datafusion::common::Statistics>],
+            _: &datafusion::physical_plan::statistics::StatisticsArgs,
+        ) -> datafusion::error::Result<std::sync::Arc<datafusion::common::Statistics>> {
+            let [input] = inputs else { return datafusion::common::internal_err!("{} has one input", $name) };
+            Ok(if $keeps_all {
+                std::sync::Arc::clone(input)
+            } else {
+                std::sync::Arc::new(input.as_ref().clone().to_inexact())
+            })
+        }
+
+        fn gather_filters_for_pushdown(
+            &self,
+            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            filters: Vec<std::sync::Arc<dyn datafusion::physical_plan::PhysicalExpr>>,
+            _: &datafusion::common::config::ConfigOptions,
+        ) -> datafusion::error::Result<datafusion::physical_plan::filter_pushdown::FilterDescription> {
+            crate::table::wrapper::filters_below(filters, &self.input, |filter| self.passes(filter))
+        }
+
+        fn try_pushdown_sort(
+            &self,
+            order: &[datafusion::physical_expr::PhysicalSortExpr],
+        ) -> datafusion::error::Result<
+            datafusion::physical_plan::SortOrderPushdownResult<
+                std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
+            >,
+        > {
+            let below = self.input.try_pushdown_sort(order)?;
+            Ok(crate::table::wrapper::over_sorted(below, |input| std::sync::Arc::new(self.over(input))))
+        }
+
+        fn with_preserve_order(
+            &self,
+            preserve: bool,
+        ) -> Option<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+            let input = self.input.with_preserve_order(preserve)?;
+            Some(std::sync::Arc::new(self.over(input)))
         }
     };
 }
 
 pub(super) use leaf_plan;
 pub(super) use row_plan;
+
+pub(super) fn only(name: &str, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    match children.pop() {
+        Some(input) if children.is_empty() => Ok(input),
+        _ => internal_err!("{name} has one input"),
+    }
+}
+
+/// Offers the filters that pass to the input, and keeps the others above. The optimizer matches filters by position, so
+/// one that does not pass leaves a stand-in of which the input knows nothing.
+pub(super) fn filters_below(
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    input: &Arc<dyn ExecutionPlan>,
+    passes: impl Fn(&Arc<dyn PhysicalExpr>) -> bool,
+) -> Result<FilterDescription> {
+    let offered: Vec<Arc<dyn PhysicalExpr>> = filters
+        .into_iter()
+        .map(|filter| if passes(&filter) { filter } else { Arc::new(Column::new("(kept above)", usize::MAX)) as _ })
+        .collect();
+    Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&offered, input)?))
+}
+
+pub(super) fn over_sorted(
+    below: SortOrderPushdownResult<Arc<dyn ExecutionPlan>>,
+    over: impl FnOnce(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
+) -> SortOrderPushdownResult<Arc<dyn ExecutionPlan>> {
+    match below {
+        SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact { inner: over(inner) },
+        SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact { inner: over(inner) },
+        SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
+    }
+}

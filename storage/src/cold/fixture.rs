@@ -1,12 +1,13 @@
 //! Small tables and files for the tests of the cold tier.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array},
     datatypes::{DataType, Field},
 };
 use insula_proto::{ColumnId, TableId, UserNo};
+use object_store::path::Path;
 use uuid::Uuid;
 
 use super::{ColdFile, ColdTier, layout, open_file::OpenFile, writer::FileWriter};
@@ -105,26 +106,21 @@ pub(super) fn memory() -> ColdTier {
 
 /// All rows of a file, under their stored types.
 pub(super) async fn read(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> RecordBatch {
-    let whole = std::iter::once(0..file.rows).collect();
-    let slice = ColdSlice {
-        path: layout::file_path(table.id, file.id),
-        file_bytes: file.bytes,
-        file_rows: file.rows,
-        ranges: whole,
-        key_bounds: Default::default(),
-        has_deleted: true,
-        stamp: file.stamp,
-    };
-    rows_of(cold, table, &slice).await
+    let whole = std::iter::once(0..file.rows).collect::<Vec<_>>();
+    rows_in(cold, table, layout::file_path(table.id, file.id), file.bytes, &whole).await
 }
 
 /// The rows of a slice, under their stored types.
 pub(crate) async fn rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice) -> RecordBatch {
+    rows_in(cold, table, slice.path.clone(), slice.file_bytes, &slice.ranges).await
+}
+
+async fn rows_in(cold: &ColdTier, table: &TableDef, path: Path, bytes: u64, ranges: &[Range<u64>]) -> RecordBatch {
     use futures::TryStreamExt;
-    let open = OpenFile::load(cold.objects.store(), slice.path.clone(), slice.file_bytes).await.unwrap();
+    let open = OpenFile::load(cold.objects.store(), path, bytes).await.unwrap();
     let stored = table.stored_schema();
     let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
-    let batches: Vec<_> = open.read(&names, &slice.ranges).unwrap().try_collect().await.unwrap();
+    let batches: Vec<_> = open.read(&names, ranges).unwrap().try_collect().await.unwrap();
     let batches: Vec<_> = batches.iter().map(|batch| crate::table::conform(table, batch, &stored).unwrap()).collect();
     arrow::compute::concat_batches(&stored, &batches).unwrap()
 }

@@ -32,8 +32,9 @@ pub(super) struct OpenFile {
 impl OpenFile {
     pub(super) async fn load(store: &Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Result<Self> {
         let mut reader = Reader { store: Arc::clone(store), path, bytes };
-        // Of the page index only the offsets are needed: with them, unselected pages are not even read.
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        // The page index too: with it, pages that are not wanted are not even read. Whoever scans the file gets this very
+        // footer, so that it is parsed once.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await;
         let metadata = metadata.map_err(|error| read_error(&reader.path, error))?;
         let location = IndexLocation::of(metadata.metadata())
@@ -54,6 +55,10 @@ impl OpenFile {
             return Err(Error::new(ErrorKind::DataLoss, message));
         }
         Ok(Self { reader, metadata, users })
+    }
+
+    pub(super) fn metadata(&self) -> &ArrowReaderMetadata {
+        &self.metadata
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -31,14 +31,17 @@ impl ColdTier {
             if ranges.is_empty() {
                 continue;
             }
+            let ends = (ranges.first().map(|range| range.start), ranges.last().map(|range| range.end));
             slices.push(ColdSlice {
                 path: layout::file_path(table, file.id),
                 file_bytes: file.bytes,
                 file_rows: file.rows,
                 ranges,
                 key_bounds: (entry.blocks[0].to_vec(), entry.last.to_vec()),
+                bounds_live: ends == (Some(entry.rows.start), Some(entry.rows.end)),
                 has_deleted: entry.deleted > 0,
                 stamp: file.stamp,
+                footer: open.metadata().clone(),
             });
         }
         Ok(slices)

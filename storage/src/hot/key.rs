@@ -20,6 +20,8 @@
 //! These bytes are on disk and in Parquet's user index: they never change meaning. A table without primary key has
 //! the hidden row id, an unsigned 64-bit number, as its key. arrow-row is not used, since its encoding may change.
 
+mod first;
+
 use arrow::{array::ArrayRef, datatypes::DataType};
 use insula_proto::{Generation, Seq, TableId, UserNo};
 

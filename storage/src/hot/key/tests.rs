@@ -163,4 +163,28 @@ proptest! {
         ];
         same_order(&values, &encode(&columns), Ord::cmp);
     }
+
+    #[test]
+    fn the_first_column_comes_back(
+        text in "[a-b\0é]{0,4}", number in any::<i64>(), wide in any::<i128>(), small in any::<u16>(), yes in any::<bool>()
+    ) {
+        let columns: [ArrayRef; 8] = [
+            Arc::new(StringArray::from(vec![text.clone()])),
+            Arc::new(arrow::array::LargeBinaryArray::from(vec![text.as_bytes()])),
+            Arc::new(Int64Array::from(vec![number])),
+            Arc::new(TimestampMicrosecondArray::from(vec![number]).with_timezone("UTC")),
+            Arc::new(Decimal256Array::from(vec![i256::from_i128(wide)])),
+            Arc::new(UInt16Array::from(vec![small])),
+            Arc::new(BooleanArray::from(vec![yes])),
+            Arc::new(FixedSizeBinaryArray::try_from_iter([number.to_le_bytes()].iter()).unwrap()),
+        ];
+        for column in columns {
+            let second: ArrayRef = Arc::new(Int8Array::from(vec![-1]));
+            let def = table(&[("a", column.data_type().clone(), false), ("b", DataType::Int8, false)], &[0, 1]);
+            let codec = KeyCodec::new(&def).unwrap();
+            let keys = codec.encode(&[Arc::clone(&column), second]).unwrap();
+            prop_assert_eq!(&codec.first_value(keys.row(0)).unwrap().unwrap(), &column);
+            prop_assert!(codec.first_value(&[]).is_err());
+        }
+    }
 }

@@ -1,0 +1,86 @@
+//! The scan of the files: which rows of which file in which partition, what is known of them, in which order they come.
+//!
+//! A file's own values are put in the table's terms per file in [`partitioned`], its own columns by [`Evolution`].
+
+use std::sync::Arc;
+
+use arrow::{compute::SortOptions, datatypes::SchemaRef};
+use datafusion::{
+    catalog::Session,
+    datasource::{
+        listing::PartitionedFile,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource, parquet::ParquetRowSelection},
+        source::DataSourceExec,
+    },
+    error::Result,
+    execution::object_store::ObjectStoreUrl,
+    physical_expr::{LexOrdering, PhysicalSortExpr, expressions::Column},
+    physical_plan::ExecutionPlan,
+};
+use insula_storage::{ColdSlice, TableDef, file_schema};
+use parquet::arrow::arrow_reader::RowSelection;
+
+use super::{
+    super::evolve::Evolution,
+    OBJECT_STORE_URL,
+    reader::{Footer, Readers},
+    split::{Piece, split},
+    statistics,
+};
+
+/// `read`: columns of the stored schema, ascending.
+pub(super) fn scan(
+    state: &dyn Session,
+    table: &TableDef,
+    read: &[usize],
+    mut files: Vec<ColdSlice>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = file_schema(&table.stored_schema());
+    let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
+    let store = state.runtime_env().object_store(&url)?;
+    let source = ParquetSource::new(Arc::clone(&schema))
+        .with_parquet_file_reader_factory(Arc::new(Readers::new(store)))
+        .with_pushdown_filters(true)
+        .with_reorder_filters(true)
+        .with_enable_page_index(true)
+        .with_bloom_filter_on_read(true);
+    let partitions = split(&mut files, state.config().target_partitions());
+    let groups = partitions.into_iter().map(|pieces| {
+        let files = pieces.into_iter().map(|piece| partitioned(table, &schema, &files, piece));
+        Ok(FileGroup::new(files.collect::<Result<_>>()?))
+    });
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+        .with_file_groups(groups.collect::<Result<_>>()?)
+        .with_statistics(statistics::of_all(table, &schema, &files)?)
+        .with_output_ordering(key_order(table, &schema).into_iter().collect())
+        .with_projection_indices(Some(read.to_vec()))?
+        .with_expr_adapter(Some(Evolution::of(table)?))
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// One piece of a file, as DataFusion is to read it.
+fn partitioned(table: &TableDef, schema: &SchemaRef, files: &[ColdSlice], piece: Piece) -> Result<PartitionedFile> {
+    let file = &files[piece.file];
+    let rows = piece.ranges.iter().map(|range| range.end - range.start).sum();
+    let statistics = statistics::of_piece(table, schema, file, rows, rows == file.rows())?;
+    let ranges = piece.ranges.iter().map(|range| range.start as usize..range.end as usize);
+    let selection = RowSelection::from_consecutive_ranges(ranges, file.file_rows as usize);
+    let mut partitioned = PartitionedFile::new(file.path.to_string(), file.file_bytes)
+        .with_extension(ParquetRowSelection::new(selection))
+        .with_extension(Footer(Arc::clone(file.footer.metadata())))
+        .with_statistics(Arc::new(statistics));
+    partitioned.arrow_schema = Some(Arc::clone(file.footer.schema()));
+    Ok(partitioned)
+}
+
+/// A user's rows of a file lie in the order of the key, up to its first float: keys and SQL order NaN and -0.0 otherwise.
+/// Whether the order holds across the files of a partition, DataFusion sees by their statistics.
+fn key_order(table: &TableDef, schema: &SchemaRef) -> Option<LexOrdering> {
+    let key = table.stored_key().into_iter();
+    let sorted = key.take_while(|column| !schema.field(*column).data_type().is_floating());
+    LexOrdering::new(sorted.map(|column| PhysicalSortExpr {
+        expr: Arc::new(Column::new(schema.field(column).name(), column)),
+        options: SortOptions { descending: false, nulls_first: false },
+    }))
+}
