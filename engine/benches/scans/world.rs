@@ -32,7 +32,7 @@ impl World {
         let dir = tempfile::tempdir().expect("directory");
         let world = Self { engine: parking_lot::Mutex::new(None), dir };
         world.open().await;
-        let options = "durability = 'periodic', flush_rows = 1000000000, flush_bytes = '1TB', flush_interval = 'off'";
+        let options = "durability = 'periodic', flush_rows = 1000000000, flush_bytes = 1000000000000, flush_interval = 'off'";
         world.run(&world.user(0, Role::Admin), &format!("CREATE TABLE flights ({columns}) WITH ({options})")).await;
         world
     }

@@ -87,7 +87,7 @@ fn balanced(files: &[ColdSlice], partitions: usize) -> Vec<Vec<Piece>> {
 fn cut(file: &ColdSlice, ranges: Vec<Range<u64>>, rows: u64) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     let at = row_at(&ranges, rows);
     let (first, last) = (ranges[0].start, ranges[ranges.len() - 1].end);
-    let near = rows / 8;
+    let near = rows / 6;
     let at = boundary(file.footer.metadata(), at, near).filter(|at| first < *at && *at < last).unwrap_or(at);
     let before = ranges.iter().filter(|r| r.start < at).map(|r| r.start..r.end.min(at)).collect();
     let after = ranges.iter().filter(|r| r.end > at).map(|r| r.start.max(at)..r.end).collect();
