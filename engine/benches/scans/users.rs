@@ -102,7 +102,8 @@ fn metadata(dir: &Path) -> (u64, u64, u64) {
             let bytes = file.metadata().expect("a size").len();
             let Ok(reader) = SerializedFileReader::new(file) else { continue };
             let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
-            let location = pairs.iter().find(|pair| pair.key == "insula.user_index").and_then(|pair| pair.value.clone());
+            let location =
+                pairs.iter().find(|pair| pair.key == "insula.user_index").and_then(|pair| pair.value.clone());
             let location = location.expect("a user index");
             let mut parts = location.split(':').map(|part| part.parse::<u64>().unwrap_or_default());
             let (offset, length) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

@@ -32,7 +32,8 @@ impl World {
         let dir = tempfile::tempdir().expect("directory");
         let world = Self { engine: parking_lot::Mutex::new(None), dir };
         world.open().await;
-        let options = "durability = 'periodic', flush_rows = 1000000000, flush_bytes = 1000000000000, flush_interval = 'off'";
+        let options =
+            "durability = 'periodic', flush_rows = 1000000000, flush_bytes = 1000000000000, flush_interval = 'off'";
         world.run(&world.user(0, Role::Admin), &format!("CREATE TABLE flights ({columns}) WITH ({options})")).await;
         world
     }
@@ -70,7 +71,8 @@ impl World {
             let ids: Vec<i64> = (0..rows as i64).collect();
             for million in ids.chunks(1_000_000) {
                 let commits = users.iter().flat_map(|user| {
-                    let of_user = |id: &&i64| user.every == 1 || **id as usize % user.every == user.no as usize % user.every;
+                    let of_user =
+                        |id: &&i64| user.every == 1 || **id as usize % user.every == user.no as usize % user.every;
                     let own: Vec<i64> = million.iter().filter(of_user).copied().collect();
                     own.chunks(BATCH_ROWS).map(|ids| (user.no, flights::rows(&schema, ids))).collect::<Vec<_>>()
                 });

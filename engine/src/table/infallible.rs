@@ -7,8 +7,8 @@ use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     logical_expr::Operator,
     physical_expr::expressions::{
-        BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
-        TryCastExpr,
+        BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal,
+        NotExpr, TryCastExpr,
     },
     physical_plan::PhysicalExpr,
 };

@@ -55,7 +55,9 @@ fn in_order(files: &[ColdSlice], quota: u64) -> Vec<Vec<Piece>> {
             rows -= taken;
             left = left.saturating_sub(taken);
             rest = after;
-            if taken > 0 && let Some(last) = partitions.last_mut() {
+            if taken > 0
+                && let Some(last) = partitions.last_mut()
+            {
                 last.push(Piece { file: number, ranges: piece });
             }
             if left <= quota / 8 || rows > 0 {

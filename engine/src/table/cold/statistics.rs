@@ -22,7 +22,13 @@ type Bounds = Option<(Precision<ScalarValue>, Precision<ScalarValue>)>;
 /// A column with one exact value and no nulls is not read: DataFusion puts the value in its place. So the stamp of a file
 /// becomes its `_seq` and `_updated`, in filters as in results. For the same reason **nothing may be said of `_user_no`
 /// here**: the guard would be shown what it is to check.
-pub(super) fn of_piece(table: &TableDef, schema: &Schema, file: &ColdSlice, rows: u64, whole: bool) -> Result<Statistics> {
+pub(super) fn of_piece(
+    table: &TableDef,
+    schema: &Schema,
+    file: &ColdSlice,
+    rows: u64,
+    whole: bool,
+) -> Result<Statistics> {
     let mut statistics = Statistics::new_unknown(schema);
     statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
     if let Some(stamp) = file.stamp {
@@ -99,6 +105,8 @@ fn bounds(table: &TableDef, file: &ColdSlice) -> Result<Bounds> {
     Ok(Some(if file.bounds_live { bounds } else { inexact(bounds) }))
 }
 
-fn inexact((min, max): (Precision<ScalarValue>, Precision<ScalarValue>)) -> (Precision<ScalarValue>, Precision<ScalarValue>) {
+fn inexact(
+    (min, max): (Precision<ScalarValue>, Precision<ScalarValue>),
+) -> (Precision<ScalarValue>, Precision<ScalarValue>) {
     (min.to_inexact(), max.to_inexact())
 }

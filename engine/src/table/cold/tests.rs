@@ -80,7 +80,8 @@ async fn read(world: &World, user: u64, ranges: Vec<std::ops::Range<u64>>) -> cr
     let scan = Scan { slice: &slice, columns: &columns, deleted: false };
     let plan = scan.plan(context.state(), files, None)?;
     let mut rows = 0;
-    for partition in 0..datafusion::physical_plan::ExecutionPlanProperties::output_partitioning(&plan).partition_count() {
+    for partition in 0..datafusion::physical_plan::ExecutionPlanProperties::output_partitioning(&plan).partition_count()
+    {
         let stream = plan.execute(partition, context.task())?;
         let batches: Vec<_> = futures::TryStreamExt::try_collect(stream).await?;
         rows += batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>();

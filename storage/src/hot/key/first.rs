@@ -6,7 +6,7 @@ use arrow::{
     datatypes::DataType,
 };
 
-use super::{Kind, KeyCodec};
+use super::{KeyCodec, Kind};
 use crate::{Error, ErrorKind, Result};
 
 impl KeyCodec {
