@@ -10,10 +10,15 @@
 //! | `INSULA_BENCH_ROUNDS` | 9 | rounds of each comparison |
 //! | `INSULA_BENCH_ONLY` | | `scan`, `updated` or `users`: that part alone |
 
+#[path = "scans/flights.rs"]
 mod flights;
+#[path = "scans/plain.rs"]
 mod plain;
+#[path = "scans/report.rs"]
 mod report;
+#[path = "scans/users.rs"]
 mod users;
+#[path = "scans/world.rs"]
 mod world;
 
 use flights::User;
