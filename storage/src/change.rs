@@ -98,6 +98,7 @@ impl Change {
             deletion_vector: None,
             created_micros: self.clock.now_micros(),
             stamp: None,
+            tail: summary.tail,
         })
     }
 

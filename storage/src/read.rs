@@ -198,7 +198,8 @@ pub struct ColdSlice {
     pub has_deleted: bool,
     /// Present: `_seq` and `_updated` of every row, whatever the file's own columns say.
     pub stamp: Option<Stamp>,
-    /// Footer, page index and Arrow schema of the file, parsed once for all its readers.
+    /// Footer, page index and Arrow schema of the file, parsed once for all its readers. It tells of all users' rows:
+    /// for pruning only, never for what a statement may show.
     pub footer: ArrowReaderMetadata,
 }
 

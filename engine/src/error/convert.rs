@@ -123,6 +123,8 @@ fn from_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error 
 
 fn from_object_store(error: &object_store::Error) -> Error {
     match error {
+        // The cold tier's own errors, such as a failed checksum, travel through this interface.
+        object_store::Error::Generic { source, .. } if source.is::<storage::Error>() => from_boxed(source.as_ref()),
         // A manifest names the file, so a file that is not there is lost data, not a wrong question.
         object_store::Error::NotFound { .. } => Error::new(ErrorKind::DataLoss, "a file of the cold tier is missing"),
         _ => Error::new(ErrorKind::Unavailable, "the object store cannot be reached"),

@@ -7,7 +7,6 @@ use arrow::{
     datatypes::{DataType, Field},
 };
 use insula_proto::{ColumnId, TableId, UserNo};
-use object_store::path::Path;
 use uuid::Uuid;
 
 use super::{ColdFile, ColdTier, layout, open_file::OpenFile, writer::FileWriter};
@@ -97,6 +96,7 @@ pub(super) async fn write(cold: &ColdTier, table: &TableDef, batches: &[RecordBa
         deletion_vector: None,
         created_micros: 0,
         stamp: None,
+        tail: summary.tail,
     }
 }
 
@@ -107,17 +107,19 @@ pub(super) fn memory() -> ColdTier {
 /// All rows of a file, under their stored types.
 pub(super) async fn read(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> RecordBatch {
     let whole = std::iter::once(0..file.rows).collect::<Vec<_>>();
-    rows_in(cold, table, layout::file_path(table.id, file.id), file.bytes, &whole).await
+    let open = cold.open_file(table.id, file).await.unwrap();
+    rows_in(&open, table, &whole).await
 }
 
 /// The rows of a slice, under their stored types.
 pub(crate) async fn rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice) -> RecordBatch {
-    rows_in(cold, table, slice.path.clone(), slice.file_bytes, &slice.ranges).await
+    let id = layout::file_id(&slice.path).unwrap();
+    let open = cold.files.get(id, &slice.path).await.unwrap();
+    rows_in(&open, table, &slice.ranges).await
 }
 
-async fn rows_in(cold: &ColdTier, table: &TableDef, path: Path, bytes: u64, ranges: &[Range<u64>]) -> RecordBatch {
+async fn rows_in(open: &OpenFile, table: &TableDef, ranges: &[Range<u64>]) -> RecordBatch {
     use futures::TryStreamExt;
-    let open = OpenFile::load(cold.objects.store(), path, bytes).await.unwrap();
     let stored = table.stored_schema();
     let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
     let batches: Vec<_> = open.read(&names, ranges).unwrap().try_collect().await.unwrap();

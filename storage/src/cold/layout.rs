@@ -12,6 +12,11 @@ pub(crate) fn vector_path(table: TableId, id: Uuid) -> Path {
     Path::from(format!("t{table}/{id}.dv"))
 }
 
+/// The id of the Parquet file that lies at `path`.
+pub(super) fn file_id(path: &Path) -> Option<Uuid> {
+    Uuid::try_parse(path.filename()?.strip_suffix(".parquet")?).ok()
+}
+
 /// Whether `path` is an object of ours, or the staging file (`…#1`) that a crash left of one. The sweep deletes
 /// nothing else, whatever people keep beside our objects.
 pub(super) fn is_ours(path: &str) -> bool {

@@ -10,6 +10,7 @@ use insula_proto::{Generation, Seq, TableId, UserNo, storage as proto};
 use prost::Message;
 use uuid::Uuid;
 
+use super::blocks::Tail;
 use crate::{
     Error, ErrorKind, Result,
     hot::{
@@ -48,6 +49,8 @@ pub(crate) struct ColdFile {
     pub(crate) created_micros: i64,
     /// Sequence number and commit time of every row, where the file was written before its commit.
     pub(crate) stamp: Option<Stamp>,
+    /// Where its indexes and footer begin, and their checksum.
+    pub(crate) tail: Tail,
 }
 
 /// When one commit happened.
@@ -111,6 +114,7 @@ impl ColdFile {
             deletion_vector: deletion_vector.transpose()?,
             created_micros: file.created_micros,
             stamp: file.stamp.map(|s| Stamp { seq: Seq(s.seq), updated_micros: s.updated_micros }),
+            tail: Tail { offset: file.tail_offset, crc: file.tail_crc32 },
         })
     }
 
@@ -133,6 +137,8 @@ impl ColdFile {
             }),
             created_micros: self.created_micros,
             stamp: self.stamp.map(|s| proto::Stamp { seq: s.seq.0, updated_micros: s.updated_micros }),
+            tail_offset: self.tail.offset,
+            tail_crc32: self.tail.crc,
         }
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! `manifest` says which files a table has at one version; `user_index` (in each file) says which rows of a file are
 //! a user's; `deletion_vector` says which of those a newer version has replaced. `writer` makes files, `find` looks
-//! keys up in them, `slice` hands a user's ranges to the read side, `pins` keeps replaced objects alive while a view
-//! may still read them, `objects` is the object store with the fsyncs that it lacks.
+//! keys up in them, `files` and `open_file` open them, `blocks` checks what is read of them, `slice` hands a user's
+//! ranges to the read side, `pins` keeps replaced objects alive while a view may still read them, `objects` is the object
+//! store with the fsyncs that it lacks.
 
+pub(crate) mod blocks;
 mod cache;
 mod deletion_vector;
+mod files;
 mod find;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -35,6 +38,7 @@ pub(crate) use pins::Pin;
 
 use crate::Result;
 use cache::Cache;
+use files::{Checked, Files};
 use open_file::OpenFile;
 use pins::Pins;
 
@@ -46,7 +50,7 @@ const VECTOR_CACHE_BYTES: usize = 32 << 20;
 /// The object store and what is remembered of its immutable objects.
 pub(crate) struct ColdTier {
     objects: Objects,
-    files: Cache<OpenFile>,
+    files: Arc<Files>,
     vectors: Cache<RoaringBitmap>,
     pins: Arc<Pins>,
 }
@@ -54,16 +58,24 @@ pub(crate) struct ColdTier {
 impl ColdTier {
     /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…` or `memory://`.
     pub(crate) fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+        let objects = Objects::open(url, data_dir)?;
         Ok(Self {
-            objects: Objects::open(url, data_dir)?,
-            files: Cache::new(FILE_CACHE_BYTES),
+            files: Arc::new(Files::new(Arc::clone(objects.store()), FILE_CACHE_BYTES)),
+            objects,
             vectors: Cache::new(VECTOR_CACHE_BYTES),
             pins: Arc::new(Pins::default()),
         })
     }
 
+    /// To be read only, and every byte checked.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(self.objects.store())
+        Arc::new(Checked(Arc::clone(&self.files)))
+    }
+
+    /// The object store itself.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        self.objects.store()
     }
 
     /// The directory of a local store.
@@ -92,6 +104,7 @@ impl ColdTier {
     /// sweep of the next start: it costs space, nothing else.
     pub(crate) async fn reclaim(&self) {
         for path in self.pins.take_free() {
+            self.files.forget(&path);
             if let Err(error) = self.objects.delete(&path).await {
                 tracing::warn!(%path, error = &error as &dyn std::error::Error, "object could not be deleted");
             }
@@ -153,12 +166,6 @@ impl ColdTier {
 
     /// Footer and user index of `file`.
     async fn open_file(&self, table: TableId, file: &ColdFile) -> Result<Arc<OpenFile>> {
-        if let Some(open) = self.files.get(&file.id) {
-            return Ok(open);
-        }
-        let path = layout::file_path(table, file.id);
-        let open = Arc::new(OpenFile::load(self.objects.store(), path, file.bytes).await?);
-        self.files.insert(file.id, Arc::clone(&open), open.memory());
-        Ok(open)
+        self.files.open(layout::file_path(table, file.id), file).await
     }
 }

@@ -261,8 +261,16 @@ fn io_error(verb: &str, path: &FsPath, error: io::Error) -> Error {
     Error::new(kind, format!("cannot {verb} {}", path.display())).with_source(error)
 }
 
-/// An object that should be there and is not is lost data; everything else may pass.
+/// An object that should be there and is not is lost data; everything else may pass. An error of ours that only went
+/// through object_store's interface comes out as it went in.
 pub(crate) fn store_error(verb: &str, path: impl std::fmt::Debug, error: object_store::Error) -> Error {
+    let error = match error {
+        object_store::Error::Generic { store, source } => match source.downcast::<Error>() {
+            Ok(ours) => return *ours,
+            Err(source) => object_store::Error::Generic { store, source },
+        },
+        error => error,
+    };
     let kind = match &error {
         object_store::Error::NotFound { .. } => ErrorKind::DataLoss,
         error if is_caused_by(error, is_full) => ErrorKind::ResourceExhausted,

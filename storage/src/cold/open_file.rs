@@ -1,4 +1,5 @@
-//! One Parquet file, opened: its footer and its user index, read once and cached; and reading rows of it.
+//! One Parquet file, opened: its tail (footer, user index, checksums), read once, checked and cached; and reading rows
+//! of it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -15,11 +16,14 @@ use parquet::{
     file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
 
-use super::{objects::store_error, user_index::UserIndex, writer::IndexLocation};
+use super::{
+    blocks::{Blocks, Tail, in_store},
+    objects::store_error,
+    user_index::UserIndex,
+    writer::Location,
+};
 use crate::{Error, ErrorKind, Result};
 
-/// Read from the file's end at first: most footers fit, and then one request opens a file.
-const FOOTER_GUESS: usize = 64 << 10;
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
 
@@ -27,42 +31,67 @@ pub(super) struct OpenFile {
     reader: Reader,
     metadata: ArrowReaderMetadata,
     pub(super) users: UserIndex,
+    tail: Tail,
+    bytes: u64,
 }
 
 impl OpenFile {
-    pub(super) async fn load(store: &Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Result<Self> {
-        let mut reader = Reader { store: Arc::clone(store), path, bytes };
-        // The page index too: with it, pages that are not wanted are not even read. Whoever scans the file gets this very
-        // footer, so that it is parsed once.
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await;
-        let metadata = metadata.map_err(|error| read_error(&reader.path, error))?;
-        let location = IndexLocation::of(metadata.metadata())
-            .ok_or_else(|| Error::new(ErrorKind::DataLoss, format!("{} has no user index", reader.path)))?;
-        let range = location.range();
-        let index = reader.store.get_range(&reader.path, range).await;
-        let index = index.map_err(|error| store_error("read", &reader.path, error))?;
-        if !location.holds(&index) {
-            return Err(Error::new(
-                ErrorKind::DataLoss,
-                format!("the user index of {} fails its checksum", reader.path),
-            ));
+    /// `bytes` and `tail`: of the file, as its manifest says. One request.
+    pub(super) async fn load(store: &Arc<dyn ObjectStore>, path: Path, bytes: u64, tail: Tail) -> Result<Self> {
+        let read = read_tail(store, &path, bytes, tail).await?;
+        let lost = |what: &str| Error::new(ErrorKind::DataLoss, format!("{path} {what}"));
+        let metadata = footer(&read, bytes).map_err(|error| read_error(&path, error))?;
+        let part = |location: Option<Location>| location.and_then(|location| location.within(&read, tail.offset));
+        let users = part(Location::of_index(&metadata)).ok_or_else(|| lost("has no user index"))?;
+        let users = UserIndex::decode(users).map_err(|error| lost(error.message()))?;
+        if i64::try_from(users.rows()) != Ok(metadata.file_metadata().num_rows()) {
+            return Err(lost("has a user index that counts other rows than the footer"));
         }
-        let users =
-            UserIndex::decode(index).map_err(|error| Error::new(error.kind(), format!("{}: {error}", reader.path)))?;
-        if i64::try_from(users.rows()) != Ok(metadata.metadata().file_metadata().num_rows()) {
-            let message = format!("the user index of {} counts other rows than the file", reader.path);
-            return Err(Error::new(ErrorKind::DataLoss, message));
-        }
-        Ok(Self { reader, metadata, users })
+        let blocks = part(Location::of_blocks(&metadata)).and_then(|crcs| Blocks::new(crcs, tail.offset));
+        let blocks = Arc::new(blocks.ok_or_else(|| lost("has no checksums"))?);
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new());
+        let metadata = metadata.map_err(|error| read_error(&path, error))?;
+        let reader = Reader { store: Arc::clone(store), path, blocks, metadata: Arc::clone(metadata.metadata()) };
+        Ok(Self { reader, metadata, users, tail, bytes })
+    }
+
+    /// The tail's bytes stay in memory as long as the index that is a part of them.
+    pub(super) fn memory(&self) -> usize {
+        (self.bytes - self.tail.offset) as usize + self.metadata.metadata().memory_size()
     }
 
     pub(super) fn metadata(&self) -> &ArrowReaderMetadata {
         &self.metadata
     }
 
-    pub(super) fn memory(&self) -> usize {
-        self.users.memory() + self.metadata.metadata().memory_size()
+    /// Size of the whole file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Any ranges of the file's bytes, checked.
+    pub(super) async fn read_bytes(&self, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
+        let Reader { store, path, blocks, .. } = &self.reader;
+        if ranges.iter().all(|range| range.end <= blocks.body()) {
+            return blocks.read(store, path, ranges).await;
+        }
+        // Rare: whoever has the parsed footer needs nothing of the tail.
+        let tail = read_tail(store, path, self.bytes, self.tail).await.map_err(in_store)?;
+        let mut read = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let end = range.end.min(self.bytes);
+            let (in_body, in_tail) = (range.start..end.min(self.tail.offset), range.start.max(self.tail.offset)..end);
+            let mut bytes = Vec::with_capacity(end.saturating_sub(range.start) as usize);
+            if !in_body.is_empty() {
+                blocks.read(store, path, &[in_body]).await?.iter().for_each(|part| bytes.extend_from_slice(part));
+            }
+            let at = |position: u64| (position - self.tail.offset) as usize;
+            if !in_tail.is_empty() {
+                bytes.extend_from_slice(tail.get(at(in_tail.start)..at(in_tail.end)).unwrap_or_default());
+            }
+            read.push(bytes.into());
+        }
+        Ok(read)
     }
 
     /// The named columns of the rows in `ranges`, which ascend and do not overlap.
@@ -89,6 +118,38 @@ impl OpenFile {
     }
 }
 
+/// The tail of a file, checked.
+async fn read_tail(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64, tail: Tail) -> Result<Bytes> {
+    let lost = |what: String| Error::new(ErrorKind::DataLoss, format!("{path}: {what}; restore it from a backup"));
+    if tail.offset >= bytes {
+        return Err(lost("the manifest gives it no footer".to_owned()));
+    }
+    let read = match store.get_range(path, tail.offset..bytes).await {
+        Ok(read) => read,
+        Err(error @ object_store::Error::NotFound { .. }) => return Err(store_error("read", path, error)),
+        Err(error) => match store.head(path).await {
+            Ok(meta) if meta.size != bytes => {
+                return Err(lost(format!("it has {} bytes instead of {bytes}", meta.size)));
+            }
+            _ => return Err(store_error("read", path, error)),
+        },
+    };
+    if read.len() as u64 != bytes - tail.offset {
+        return Err(lost(format!("its footer, at byte {}, is cut short", tail.offset)));
+    }
+    if crc32fast::hash(&read) != tail.crc {
+        return Err(lost(format!("its footer, at byte {}, fails its checksum", tail.offset)));
+    }
+    Ok(read)
+}
+
+/// Footer and page indexes, out of the end of a file of `bytes` bytes.
+fn footer(tail: &Bytes, bytes: u64) -> Result<ParquetMetaData, ParquetError> {
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+    reader.try_parse_sized(tail, bytes)?;
+    reader.finish()
+}
+
 fn read_error(path: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
@@ -99,33 +160,30 @@ fn read_error(path: &Path, error: ParquetError) -> Error {
     }
 }
 
-/// Byte ranges of one object, as the Parquet reader asks for them.
+/// Byte ranges of one object, as the Parquet reader asks for them; checked.
 #[derive(Clone)]
 pub(super) struct Reader {
     store: Arc<dyn ObjectStore>,
     path: Path,
-    bytes: u64,
+    blocks: Arc<Blocks>,
+    metadata: Arc<ParquetMetaData>,
 }
 
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        self.store.get_range(&self.path, range).map_err(external).boxed()
+        async move { Ok(self.get_byte_ranges(vec![range]).await?.pop().unwrap_or_default()) }.boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(external) }.boxed()
+        async move { self.blocks.read(&self.store, &self.path, &ranges).map_err(external).await }.boxed()
     }
 
     fn get_metadata<'a>(
         &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
+        _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let bytes = self.bytes;
-            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_GUESS));
-            Ok(Arc::new(reader.with_arrow_reader_options(options).load_and_finish(self, bytes).await?))
-        }
-        .boxed()
+        let metadata = Arc::clone(&self.metadata);
+        async move { Ok(metadata) }.boxed()
     }
 }
 

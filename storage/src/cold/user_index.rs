@@ -154,10 +154,6 @@ impl UserIndex {
         Ok(Self { bytes, users, rows })
     }
 
-    pub(super) fn memory(&self) -> usize {
-        self.bytes.len()
-    }
-
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }

@@ -1,14 +1,16 @@
 //! Writes Parquet files of the cold tier: rows of [`TableDef::stored_schema`], sorted by user and key.
 //!
-//! Behind the row groups lies the user index; the footer's key-value metadata says where (`insula.user_index`) and
-//! what the columns are called by their users (`insula.columns`). Any Parquet reader can read the file and ignores both.
+//! Behind the row groups, the body, comes the tail: the user index, the body's checksums, Parquet's page indexes and
+//! footer. The footer's key-value metadata says where the first two lie (`insula.user_index`, `insula.blocks`) and what
+//! the columns are called by their users (`insula.columns`). Any Parquet reader can read the file and ignores all three.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{DataType, Int64Type, SchemaRef, UInt64Type},
 };
+use bytes::Bytes;
 use insula_proto::UserNo;
 use parquet::{
     arrow::{ArrowSchemaConverter, ArrowWriter},
@@ -20,10 +22,14 @@ use parquet::{
     schema::types::{ColumnPath, SchemaDescriptor},
 };
 
-use super::{parquet_type, user_index};
+use super::{
+    blocks::{self, Tail},
+    parquet_type, user_index,
+};
 use crate::{Error, ErrorKind, Result, TableDef};
 
 const INDEX_KEY: &str = "insula.user_index";
+const BLOCKS_KEY: &str = "insula.blocks";
 const COLUMNS_KEY: &str = "insula.columns";
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -42,6 +48,7 @@ pub(crate) struct Summary {
     pub(crate) deleted_rows: u64,
     pub(crate) users: (UserNo, UserNo),
     pub(crate) seqs: (u64, u64),
+    pub(crate) tail: Tail,
 }
 
 /// Encodes one file; the bytes are taken from it as they come, so that no more than a row group is in memory.
@@ -50,6 +57,8 @@ pub(crate) struct FileWriter {
     schema: SchemaRef,
     index: user_index::Builder,
     summary: Option<Summary>,
+    /// Of the bytes taken so far.
+    blocks: blocks::Builder,
 }
 
 impl FileWriter {
@@ -58,7 +67,13 @@ impl FileWriter {
         let properties = properties(table, &schema)?;
         let parquet = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties));
         let parquet = parquet.map_err(|error| encode_error(table, error))?;
-        Ok(Self { parquet, schema, index: user_index::Builder::default(), summary: None })
+        Ok(Self {
+            parquet,
+            schema,
+            index: user_index::Builder::default(),
+            summary: None,
+            blocks: blocks::Builder::default(),
+        })
     }
 
     /// `rows`: a batch of the stored schema; `keys`: the memcomparable key of each of its rows.
@@ -87,8 +102,13 @@ impl FileWriter {
     }
 
     fn count(&mut self, user: UserNo, seq: u64, deleted: bool) {
-        let summary =
-            self.summary.get_or_insert(Summary { rows: 0, deleted_rows: 0, users: (user, user), seqs: (seq, seq) });
+        let summary = self.summary.get_or_insert(Summary {
+            rows: 0,
+            deleted_rows: 0,
+            users: (user, user),
+            seqs: (seq, seq),
+            tail: Tail::default(),
+        });
         summary.rows += 1;
         summary.deleted_rows += u64::from(deleted);
         summary.users.1 = user;
@@ -97,7 +117,9 @@ impl FileWriter {
 
     /// Encoded bytes that wait to be uploaded.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(self.parquet.inner_mut())
+        let bytes = std::mem::take(self.parquet.inner_mut());
+        self.blocks.push(&bytes);
+        bytes
     }
 
     /// Whether the file has reached its size. `file_bytes` is a target; the row group under way is estimated.
@@ -108,21 +130,25 @@ impl FileWriter {
 
     /// The rest of the file's bytes. A file without rows is an error: there is nothing a manifest could say of it.
     pub(crate) fn finish(self, table: &TableDef) -> Result<(Vec<u8>, Summary)> {
-        let Self { mut parquet, index, summary, .. } = self;
-        let summary = summary.ok_or_else(|| Error::new(ErrorKind::Internal, "a cold file without rows"))?;
+        let Self { mut parquet, index, summary, mut blocks, .. } = self;
+        let mut summary = summary.ok_or_else(|| Error::new(ErrorKind::Internal, "a cold file without rows"))?;
+        let appended = |error| Error::new(ErrorKind::Internal, "cannot append to a cold file").with_source(error);
         parquet.flush().map_err(|error| encode_error(table, error))?;
-        let index = index.finish()?;
-        let location = IndexLocation {
-            offset: parquet.bytes_written() as u64,
-            length: index.len() as u64,
-            crc: crc32fast::hash(&index),
-        };
-        let appended = parquet.write_all(&index);
-        appended.map_err(|error| Error::new(ErrorKind::Internal, "cannot append the user index").with_source(error))?;
-        parquet.append_key_value_metadata(KeyValue::new(INDEX_KEY.to_owned(), location.to_string()));
+        parquet.sync().map_err(appended)?;
+        let body = parquet.inner_mut().len();
+        blocks.push(parquet.inner_mut());
+        let offset = parquet.bytes_written() as u64;
+        let (index, blocks) = (index.finish()?, blocks.finish());
+        for (key, part) in [(INDEX_KEY, &index), (BLOCKS_KEY, &blocks)] {
+            let location = Location { offset: parquet.bytes_written() as u64, length: part.len() as u64 };
+            parquet.write_all(part).map_err(appended)?;
+            parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), location.to_string()));
+        }
         parquet.append_key_value_metadata(KeyValue::new(COLUMNS_KEY.to_owned(), column_names(table)));
         parquet.finish().map_err(|error| encode_error(table, error))?;
-        Ok((std::mem::take(parquet.inner_mut()), summary))
+        let rest = std::mem::take(parquet.inner_mut());
+        summary.tail = Tail { offset, crc: crc32fast::hash(&rest[body..]) };
+        Ok((rest, summary))
     }
 }
 
@@ -197,39 +223,39 @@ fn encode_error(table: &TableDef, error: parquet::errors::ParquetError) -> Error
     Error::new(ErrorKind::Internal, message).with_source(error)
 }
 
-/// Where the user index lies in its file: `offset:length:crc32` in the footer.
-pub(super) struct IndexLocation {
+/// Where a part of the tail lies in its file: `offset:length` in the footer.
+pub(super) struct Location {
     offset: u64,
     length: u64,
-    crc: u32,
 }
 
-impl IndexLocation {
-    pub(super) fn of(metadata: &ParquetMetaData) -> Option<Self> {
+impl Location {
+    pub(super) fn of_index(metadata: &ParquetMetaData) -> Option<Self> {
+        Self::of(metadata, INDEX_KEY)
+    }
+
+    pub(super) fn of_blocks(metadata: &ParquetMetaData) -> Option<Self> {
+        Self::of(metadata, BLOCKS_KEY)
+    }
+
+    fn of(metadata: &ParquetMetaData, key: &str) -> Option<Self> {
         let pairs = metadata.file_metadata().key_value_metadata()?;
-        let value = pairs.iter().find(|pair| pair.key == INDEX_KEY)?.value.as_ref()?;
-        let mut parts = value.split(':');
-        let location = Self {
-            offset: parts.next()?.parse().ok()?,
-            length: parts.next()?.parse().ok()?,
-            crc: u32::from_str_radix(parts.next()?, 16).ok()?,
-        };
-        (parts.next().is_none() && location.offset.checked_add(location.length).is_some()).then_some(location)
+        let value = pairs.iter().find(|pair| pair.key == key)?.value.as_ref()?;
+        let (offset, length) = value.split_once(':')?;
+        Some(Self { offset: offset.parse().ok()?, length: length.parse().ok()? })
     }
 
-    pub(super) fn range(&self) -> Range<u64> {
-        self.offset..self.offset + self.length
-    }
-
-    /// Whether `index` is what was written there.
-    pub(super) fn holds(&self, index: &[u8]) -> bool {
-        crc32fast::hash(index) == self.crc
+    /// The part, out of a tail that begins at `offset` of the file.
+    pub(super) fn within(&self, tail: &Bytes, offset: u64) -> Option<Bytes> {
+        let start = usize::try_from(self.offset.checked_sub(offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(self.length).ok()?)?;
+        (end <= tail.len()).then(|| tail.slice(start..end))
     }
 }
 
-impl std::fmt::Display for IndexLocation {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{:08x}", self.offset, self.length, self.crc)
+        write!(f, "{}:{}", self.offset, self.length)
     }
 }
 

@@ -13,6 +13,7 @@ fn manifest() -> Manifest {
         deletion_vector: vector.map(|id| DeletionVectorRef { id: Uuid::from_u128(id), cardinality: 3, bytes: 40 }),
         created_micros: 1_700_000_000_000_000,
         stamp: vector.map(|_| Stamp { seq: Seq(50), updated_micros: 1_700_000_000_000_001 }),
+        tail: Tail { offset: 70, crc: 0x8000_0001 },
     };
     Manifest { version: 7, files: vec![file(1, None), file(2, Some(3))], flushed: Generation(4) }
 }

@@ -120,9 +120,8 @@ async fn the_footer_tells_order_names_and_filters() {
     let table = fixture::notes();
     let cold = fixture::memory();
     let file = fixture::write(&cold, &table, &[fixture::note_rows(&[(1, 5, false), (2, 1, true)])]).await;
-    let store = cold.objects();
     let path = layout::file_path(TableId(7), file.id);
-    let bytes = object_store::ObjectStoreExt::get(&store, &path).await.unwrap().bytes().await.unwrap();
+    let bytes = object_store::ObjectStoreExt::get(cold.store(), &path).await.unwrap().bytes().await.unwrap();
     let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
     let pairs = metadata.file_metadata().key_value_metadata().unwrap();
     let names = pairs.iter().find(|pair| pair.key == COLUMNS_KEY).unwrap().value.as_deref();
@@ -139,13 +138,12 @@ async fn a_damaged_user_index_is_data_loss() {
     let table = fixture::notes();
     let cold = fixture::memory();
     let file = fixture::write(&cold, &table, &[fixture::note_rows(&[(1, 5, false)])]).await;
-    let (store, path) = (cold.objects(), layout::file_path(table.id, file.id));
-    let bytes = object_store::ObjectStoreExt::get(&store, &path).await.unwrap().bytes().await.unwrap();
+    let (store, path) = (cold.store(), layout::file_path(table.id, file.id));
+    let bytes = object_store::ObjectStoreExt::get(store, &path).await.unwrap().bytes().await.unwrap();
     let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
-    let range = IndexLocation::of(&metadata).unwrap().range();
     let mut damaged = bytes.to_vec();
-    damaged[range.start as usize + 12] ^= 1;
-    object_store::ObjectStoreExt::put(&store, &path, damaged.into()).await.unwrap();
+    damaged[Location::of_index(&metadata).unwrap().offset as usize + 12] ^= 1;
+    object_store::ObjectStoreExt::put(store, &path, damaged.into()).await.unwrap();
     let error = cold.slices(&manifest_of(file), table.id, UserNo(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     assert!(error.message().contains("checksum"), "{error}");
