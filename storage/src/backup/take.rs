@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use insula_proto::TableId;
 use object_store::path::Path;
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result, Store,
-    cold::manifest,
+    cold::{Manifest, manifest},
     hot::{
         db::{Db, Family},
         tables::record_key,
@@ -46,16 +47,19 @@ impl Store {
         let created_micros = self.clock.now_micros();
         let (scratch, hot) = blocking(move || scratch.files(HOT).map(|files| (scratch, files))).await?;
         let directory = scratch.path(HOT);
-        let (tables, objects) = blocking(move || named_objects(&Db::open_copy(&directory)?)).await?;
+        let (tables, manifests) = blocking(move || manifests(&Db::open_copy(&directory)?)).await?;
 
         let from = scratch.objects()?;
         for name in hot {
             let path = format!("{HOT}/{name}");
             files.push(place.put(id, &path, &from, &Path::from(path.as_str())).await?);
         }
-        let cold = self.cold.objects();
-        for object in objects {
-            files.push(place.put(id, &format!("{COLD}/{object}"), &cold, &object).await?);
+        for (table, manifest) in manifests {
+            // Damage must not spread into a backup that replaces a sound one.
+            self.cold.meet(table, &manifest).await?;
+            for object in manifest.objects(table) {
+                files.push(place.put(id, &format!("{COLD}/{object}"), &self.cold.source(&object), &object).await?);
+            }
         }
         let contents = Contents { id, tables, created_micros, files: files.clone() };
         place.finish(&contents).await?;
@@ -64,12 +68,11 @@ impl Store {
     }
 }
 
-/// How many tables there are, and the objects that they need.
-fn named_objects(db: &Arc<Db>) -> Result<(u32, Vec<Path>)> {
+/// How many tables there are, and what they have in the cold tier.
+fn manifests(db: &Arc<Db>) -> Result<(u32, Vec<(TableId, Manifest)>)> {
     let tables = db.scan(Family::Meta, record_key::DEFINITIONS)?.len();
     let tables = u32::try_from(tables).map_err(|_| Error::new(ErrorKind::Internal, "too many tables"))?;
-    let manifests = manifest::all(db)?.into_iter();
-    Ok((tables, manifests.flat_map(|(table, manifest)| manifest.objects(table)).collect()))
+    Ok((tables, manifest::all(db)?))
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

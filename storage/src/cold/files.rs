@@ -112,7 +112,6 @@ impl ObjectStore for Checked {
             Some(GetRange::Offset(offset)) => (*offset).min(size)..size,
             Some(GetRange::Suffix(n)) => size.saturating_sub(*n)..size,
         };
-        let bytes = open.read_bytes(std::slice::from_ref(&range)).await?.pop().unwrap_or_default();
         let meta = ObjectMeta {
             location: location.clone(),
             last_modified: Default::default(),
@@ -120,7 +119,7 @@ impl ObjectStore for Checked {
             e_tag: None,
             version: None,
         };
-        let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
+        let payload = GetResultPayload::Stream(open.stream_bytes(range.clone()));
         Ok(GetResult { payload, meta, range, attributes: Attributes::new() })
     }
 

@@ -72,6 +72,20 @@ impl ColdTier {
         Arc::new(Checked(Arc::clone(&self.files)))
     }
 
+    /// Where to read a whole object from that [`Self::meet`] has met: Parquet files are checked on the way.
+    pub(crate) fn source(&self, object: &object_store::path::Path) -> Arc<dyn ObjectStore> {
+        if layout::file_id(object).is_some() { self.objects() } else { Arc::clone(self.objects.store()) }
+    }
+
+    /// Checks what is read whole of the objects that a manifest names: the ends of files, and deletion vectors.
+    pub(crate) async fn meet(&self, table: TableId, manifest: &Manifest) -> Result<()> {
+        for file in &manifest.files {
+            self.open_file(table, file).await?;
+            self.vector(table, file).await?;
+        }
+        Ok(())
+    }
+
     /// The object store itself.
     #[cfg(test)]
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

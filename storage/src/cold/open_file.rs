@@ -4,7 +4,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use futures::{FutureExt, TryFutureExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, TryFutureExt, future::BoxFuture, stream, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{
@@ -17,7 +17,7 @@ use parquet::{
 };
 
 use super::{
-    blocks::{Blocks, Tail, in_store},
+    blocks::{BLOCK, Blocks, Tail, in_store},
     objects::store_error,
     user_index::UserIndex,
     writer::Location,
@@ -26,6 +26,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
+/// Bytes read at a time of a file that is read whole: many blocks.
+const PIECE: u64 = 64 * BLOCK;
 
 pub(super) struct OpenFile {
     reader: Reader,
@@ -92,6 +94,17 @@ impl OpenFile {
             read.push(bytes.into());
         }
         Ok(read)
+    }
+
+    /// The same for one range of any size, a piece after the other.
+    pub(super) fn stream_bytes(self: Arc<Self>, range: Range<u64>) -> BoxStream<'static, object_store::Result<Bytes>> {
+        let starts = (range.start / PIECE..range.end.div_ceil(PIECE)).map(|piece| piece * PIECE);
+        let pieces = starts.map(move |start| start.max(range.start)..(start + PIECE).min(range.end));
+        let read = move |piece| {
+            let file = Arc::clone(&self);
+            async move { Ok(file.read_bytes(&[piece]).await?.pop().unwrap_or_default()) }
+        };
+        stream::iter(pieces).then(read).boxed()
     }
 
     /// The named columns of the rows in `ranges`, which ascend and do not overlap.

@@ -297,7 +297,13 @@ fn read_error(e: rocksdb::Error) -> Error {
         rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, format!("cannot read the hot tier: {e}")).with_source(e)
+    // RocksDB's text names files of this machine: it is for the log.
+    tracing::error!(error = %e, "the hot tier cannot be read");
+    let message = match kind {
+        ErrorKind::DataLoss => "a block of the hot tier is damaged; restore a backup (insula check lists all damage)",
+        _ => "cannot read the hot tier",
+    };
+    Error::new(kind, message).with_source(e)
 }
 
 fn write_error(e: &rocksdb::Error) -> Error {
