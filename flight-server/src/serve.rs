@@ -55,6 +55,7 @@ struct Shared {
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(settings: Settings) -> Result<(), Error> {
     log_to_stderr(&settings)?;
+    arm_fail_points()?;
     let mut signals = Signals::new()?;
     let executor = Arc::new(Executor::new()?);
     // Opened here, not on the executor: the store's own tasks must go on when statements have taken all its threads.
@@ -197,6 +198,14 @@ fn log_to_stderr(settings: &Settings) -> Result<(), Error> {
     for name in settings::unknown_variables() {
         tracing::warn!("the environment variable {name} is no setting of insula and has no effect");
     }
+    Ok(())
+}
+
+/// For tests of crashes, which need this very program to die at a chosen step.
+fn arm_fail_points() -> Result<(), Error> {
+    let Ok(points) = std::env::var("INSULA_FAILPOINTS") else { return Ok(()) };
+    insula_engine::arm_fail_points(&points).map_err(|e| format!("INSULA_FAILPOINTS: {e}"))?;
+    tracing::warn!("fail points are armed, this server is made to fail: {points}");
     Ok(())
 }
 

@@ -42,7 +42,7 @@ const KEYS: [&str; 13] = [
 ];
 
 /// Variables with our prefix that are no settings of the server.
-const OTHER_VARIABLES: [&str; 5] = ["admin_password", "password", "user", "token", "url"];
+const OTHER_VARIABLES: [&str; 6] = ["admin_password", "failpoints", "password", "user", "token", "url"];
 
 /// What was given on the command line; the text is checked together with the other sources.
 #[derive(Args, Serialize, Clone, Default, Debug)]

@@ -21,6 +21,7 @@ use crate::{
         manifest::{self, Intent},
         writer::Summary,
     },
+    fail_points::FailPoint,
     hot::{committer::Committer, db::Batch},
 };
 
@@ -73,7 +74,8 @@ impl Change {
     pub(crate) async fn begin(&self) -> Result<()> {
         let mut batch = Batch::default();
         manifest::put_intent(&mut batch, &self.intent);
-        self.committer.write(batch).await
+        self.committer.write(batch).await?;
+        FailPoint::ChangeIntent.reached()
     }
 
     pub(crate) async fn new_file(&mut self) -> Result<NewFile> {
@@ -86,6 +88,7 @@ impl Change {
     /// What a manifest says of a file all of whose bytes have been written.
     pub(crate) async fn finish_file(&self, file: NewFile, summary: &Summary, level: u32) -> Result<ColdFile> {
         let bytes = file.upload.finish().await?;
+        FailPoint::ChangeFile.reached()?;
         Ok(ColdFile {
             id: file.id,
             bytes,
@@ -122,6 +125,7 @@ impl Change {
             let id = self.next_id().await?;
             self.created.push(layout::vector_path(self.table.id, id));
             let vector = self.cold.put_vector(self.table.id, file.id, id, rows).await?;
+            FailPoint::ChangeVector.reached()?;
             files.push(ColdFile { deletion_vector: Some(vector), ..file });
         }
         Ok(files)
@@ -131,6 +135,7 @@ impl Change {
     pub(crate) async fn persist(&self) -> Result<()> {
         for path in &self.created {
             self.cold.persist(path).await?;
+            FailPoint::ChangePersisted.reached()?;
         }
         Ok(())
     }
@@ -160,6 +165,7 @@ impl Change {
                 removed = false;
             }
         }
+        let removed = removed && FailPoint::ChangeAbandoned.reached().is_ok();
         // While an object is left, the intent stays and accounts for it.
         if removed {
             let mut batch = Batch::default();

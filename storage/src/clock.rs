@@ -1,14 +1,14 @@
-//! The only source of time in this crate, so that tests can set it.
+//! The only source of time in this crate, so that tests can set it ([`crate::Store::open_with_clock`]).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) trait Clock: Send + Sync {
+pub trait Clock: Send + Sync {
     /// Microseconds since 1970 in UTC. May stand still or go back; who needs an order keeps one.
     fn now_micros(&self) -> i64;
 }
 
 /// The computer's clock.
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_micros(&self) -> i64 {

@@ -19,6 +19,7 @@ use crate::{
     change::Change,
     clock::Clock,
     cold::{ColdTier, Manifest, manifest::Intent},
+    fail_points::FailPoint,
     hot::{committer::Committer, db::Db, tables::Tables},
 };
 use run::Run;
@@ -107,7 +108,9 @@ impl Flusher {
             Ok(next) => {
                 // If this fails, nobody knows whether the batch is on disk: nothing is removed, the next start decides.
                 run.commit(&next).await?;
+                FailPoint::FlushCommitted.reached()?;
                 run.reclaim(&next).await;
+                FailPoint::FlushReclaimed.reached()?;
                 let report = run.report();
                 tracing::info!(table = %table.id, generation = %run.frozen, ?report, "flushed");
                 Ok(report)
@@ -121,9 +124,13 @@ impl Flusher {
 
     /// The steps that a failure can still undo.
     async fn prepare(run: &mut Run) -> Result<Manifest> {
+        FailPoint::FlushFrozen.reached()?;
         run.write_files().await?;
+        FailPoint::FlushFiles.reached()?;
         let next = run.write_vectors().await?;
+        FailPoint::FlushVectors.reached()?;
         run.persist().await?;
+        FailPoint::FlushPersisted.reached()?;
         Ok(next)
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod clock;
 mod cold;
 mod error;
+mod fail_points;
 mod flush;
 mod hot;
 mod meta;
@@ -17,11 +18,13 @@ pub mod table;
 mod write;
 
 pub use backup::BackupReport;
+pub use clock::{Clock, SystemClock};
 pub use cold::{
     Stamp,
     parquet_type::{file_schema, restore},
 };
 pub use error::{Error, ErrorKind, Result};
+pub use fail_points::{arm_fail_points, disarm_fail_points, fail_points};
 pub use flush::FlushReport;
 pub use hot::key::{KeyCodec, KeyRows};
 pub use meta::{Meta, MetaBatch};

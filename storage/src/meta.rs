@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Result,
+    fail_points::FailPoint,
     hot::{
         committer::Committer,
         db::{Batch, Db, Family},
@@ -53,7 +54,9 @@ impl Meta {
 
     /// Synced when it returns.
     pub async fn write(&self, batch: MetaBatch) -> Result<()> {
-        self.committer.write_guarded(batch.into_batch()).await
+        FailPoint::MetaBegun.reached()?;
+        self.committer.write_guarded(batch.into_batch()).await?;
+        FailPoint::MetaWritten.reached()
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) use crate::clock::Clock;
 use crate::{
     Error, ErrorKind, FlushReport, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
-    flush::{Flusher, Turn, scheduler::Scheduler},
+    fail_points::FailPoint,
+    flush::{Flusher, Turn, recover, scheduler::Scheduler},
     hot::{
         self,
         committer::{Committer, FIRST_GENERATION},
@@ -95,7 +96,13 @@ impl Store {
     /// Opens or creates; recovers from any crash; starts the committer and the flush scheduler.
     /// A directory that another process has open is `FailedPrecondition` and says who holds it.
     pub async fn open(config: StoreConfig) -> Result<Arc<Self>> {
-        open::open(config, Arc::new(crate::clock::SystemClock)).await
+        Self::open_with_clock(config, Arc::new(crate::SystemClock)).await
+    }
+
+    /// The same with a clock that tests set.
+    #[doc(hidden)]
+    pub async fn open_with_clock(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        open::open(config, clock).await
     }
 
     /// Opaque records of the layers above, same durability as rows.
@@ -154,10 +161,12 @@ impl Store {
             Some(table) => Some(self.removal(table, &mut batch).await?),
             None => None,
         };
+        FailPoint::TableDeclared.reached()?;
         let (affected, rows) = rows.map(|rows| (rows.affected(), rows.into_rows(&self.ids))).unwrap_or_default();
         self.committer.create(Arc::clone(def), rows, replaced, batch).await?;
+        FailPoint::TableCreated.reached()?;
         if let Some(removal) = removal {
-            self.removed(removal).await;
+            self.removed(removal).await?;
         }
         Ok(affected)
     }
@@ -168,8 +177,7 @@ impl Store {
         let mut batch = Batch::default();
         let removal = self.removal(table, &mut batch).await?;
         self.committer.dropped(table, batch).await?;
-        self.removed(removal).await;
-        Ok(())
+        self.removed(removal).await
     }
 
     /// Adds to the batch what ends the table. No flush of it runs until the result is dropped.
@@ -187,9 +195,11 @@ impl Store {
     }
 
     /// After the batch of a removal is on disk. Views that still read the table hold its objects back.
-    async fn removed(&self, removal: Removal) {
+    async fn removed(&self, removal: Removal) -> Result<()> {
+        FailPoint::TableRemoved.reached()?;
         self.cold.retire(removal.objects);
         self.cold.reclaim().await;
+        Ok(())
     }
 
     /// One snapshot over all tables and both tiers.
@@ -234,6 +244,12 @@ impl Store {
     pub fn next_ids(&self, n: usize) -> Vec<u64> {
         let first = self.ids.reserve(n);
         (first..).take(n).collect()
+    }
+
+    /// Objects in the cold tier that no manifest names. There are none once nothing is under way and no view is held.
+    #[doc(hidden)]
+    pub async fn orphans(&self) -> Result<Vec<String>> {
+        self.cold.unnamed(&recover::named(&self.db)?).await
     }
 
     /// Lets running flushes end, syncs the log, closes.

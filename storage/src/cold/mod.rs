@@ -36,7 +36,7 @@ pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
 pub(crate) use pins::Pin;
 
-use crate::Result;
+use crate::{Result, fail_points::FailPoint};
 use cache::Cache;
 use files::{Checked, Files};
 use open_file::OpenFile;
@@ -118,6 +118,9 @@ impl ColdTier {
     /// sweep of the next start: it costs space, nothing else.
     pub(crate) async fn reclaim(&self) {
         for path in self.pins.take_free() {
+            if FailPoint::Reclaim.reached().is_err() {
+                continue;
+            }
             self.files.forget(&path);
             if let Err(error) = self.objects.delete(&path).await {
                 tracing::warn!(%path, error = &error as &dyn std::error::Error, "object could not be deleted");
@@ -146,6 +149,11 @@ impl ColdTier {
     /// Deletes every object of ours that `named` does not hold. Only at start, before anything is written.
     pub(crate) async fn sweep(&self, named: &std::collections::HashSet<String>) -> Result<u64> {
         self.objects.sweep(named).await
+    }
+
+    /// The objects of ours that `named` does not hold.
+    pub(crate) async fn unnamed(&self, named: &std::collections::HashSet<String>) -> Result<Vec<String>> {
+        self.objects.unnamed(named).await
     }
 
     /// Uploads the deletion vector of `file` under `id`; not yet persisted.

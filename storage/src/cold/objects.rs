@@ -20,7 +20,7 @@ use object_store::{
 use uuid::Uuid;
 
 use super::layout;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, fail_points::FailPoint};
 
 /// Bytes gathered before an upload turns into one of many parts, and the size of a part.
 const PART_BYTES: usize = 8 << 20;
@@ -124,29 +124,32 @@ impl Objects {
         Err(Error::new(ErrorKind::FailedPrecondition, message))
     }
 
-    pub(super) async fn sweep(&self, named: &HashSet<String>) -> Result<u64> {
-        let orphans = |paths: Vec<String>| -> Vec<String> {
-            paths.into_iter().filter(|path| layout::is_ours(path) && !named.contains(path)).collect()
+    /// Relative paths of the objects of ours that `named` does not hold.
+    pub(super) async fn unnamed(&self, named: &HashSet<String>) -> Result<Vec<String>> {
+        let listed = match &self.root {
+            Some(root) => local_objects(root).map_err(|error| io_error("list", root, error))?,
+            None => {
+                let listed = self.store.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await;
+                listed.map_err(|error| store_error("list", "the store", error))?
+            }
         };
-        match &self.root {
-            Some(root) => {
-                let listed = local_objects(root).map_err(|error| io_error("list", root, error))?;
-                let orphans = orphans(listed);
-                for path in &orphans {
+        Ok(listed.into_iter().filter(|path| layout::is_ours(path) && !named.contains(path)).collect())
+    }
+
+    pub(super) async fn sweep(&self, named: &HashSet<String>) -> Result<u64> {
+        let orphans = self.unnamed(named).await?;
+        for path in &orphans {
+            FailPoint::RecoverObject.reached()?;
+            match &self.root {
+                // Not through object_store, which knows no staging files.
+                Some(root) => {
                     let path = root.join(path);
                     fs::remove_file(&path).map_err(|error| io_error("delete", &path, error))?;
                 }
-                Ok(orphans.len() as u64)
-            }
-            None => {
-                let listed = self.store.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await;
-                let orphans = orphans(listed.map_err(|error| store_error("list", "the store", error))?);
-                for path in &orphans {
-                    self.delete(&Path::from(path.as_str())).await?;
-                }
-                Ok(orphans.len() as u64)
+                None => self.delete(&Path::from(path.as_str())).await?,
             }
         }
+        Ok(orphans.len() as u64)
     }
 }
 

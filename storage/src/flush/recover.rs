@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Result,
     cold::{ColdTier, manifest},
+    fail_points::FailPoint,
     hot::{
         committer::Committer,
         db::{Batch, Db},
@@ -19,14 +20,12 @@ use crate::{
 /// Must end before the first flush begins.
 pub(crate) async fn recover(db: &Arc<Db>, cold: &ColdTier, committer: &Committer) -> Result<()> {
     claim(db, cold, committer).await?;
-    let mut named = HashSet::new();
-    for (table, manifest) in manifest::all(db)? {
-        named.extend(manifest.objects(table).iter().map(ToString::to_string));
-    }
-    let swept = cold.sweep(&named).await?;
+    FailPoint::RecoverClaimed.reached()?;
+    let swept = cold.sweep(&named(db)?).await?;
     if swept > 0 {
         tracing::info!(objects = swept, "removed objects of the cold tier that no manifest names");
     }
+    FailPoint::RecoverSwept.reached()?;
     let intents = manifest::intents(db)?;
     if intents.is_empty() {
         return Ok(());
@@ -36,7 +35,17 @@ pub(crate) async fn recover(db: &Arc<Db>, cold: &ColdTier, committer: &Committer
         tracing::info!(table = %intent.table, kind = intent.kind.as_str_name(), "a change of the cold tier was cut short");
         manifest::delete_intent(&mut batch, &intent);
     }
-    committer.write(batch).await
+    committer.write(batch).await?;
+    FailPoint::RecoverEnded.reached()
+}
+
+/// Paths of all objects that a manifest names.
+pub(crate) fn named(db: &Arc<Db>) -> Result<HashSet<String>> {
+    let mut named = HashSet::new();
+    for (table, manifest) in manifest::all(db)? {
+        named.extend(manifest.objects(table).iter().map(ToString::to_string));
+    }
+    Ok(named)
 }
 
 /// The id is durable before it is shown to the object store; the other way round, a crash in between would leave a
@@ -49,6 +58,7 @@ async fn claim(db: &Arc<Db>, cold: &ColdTier, committer: &Committer) -> Result<(
             let mut batch = Batch::default();
             manifest::put_owner(&mut batch, owner);
             committer.write(batch).await?;
+            FailPoint::RecoverOwned.reached()?;
             owner
         }
     };

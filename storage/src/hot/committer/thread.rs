@@ -14,6 +14,7 @@ use super::{After, Done, FIRST_GENERATION, HighWater, Parts, Request, Rows, Work
 use crate::{
     Durability, Error, ErrorKind, Result, TableDef,
     cold::manifest,
+    fail_points::FailPoint,
     hot::{
         db::{Batch, Family},
         key,
@@ -273,7 +274,9 @@ impl Thread {
         high_water.put(Family::Meta, record_key::HIGH_WATER, self.last.record());
         let result = high_water
             .write_into(&self.parts.db, &mut group.batch)
-            .and_then(|()| (self.parts.write)(&self.parts.db, group.batch, group.sync));
+            .and_then(|()| FailPoint::CommitBegun.reached())
+            .and_then(|()| (self.parts.write)(&self.parts.db, group.batch, group.sync))
+            .and_then(|()| FailPoint::CommitWritten.reached());
         match result {
             Ok(()) => {
                 // A synced write syncs all of the log before it.

@@ -1,0 +1,103 @@
+//! Fail points: the places at which a test stops the process, fails a step, or holds it.
+//!
+//! One lies after each step of whatever must survive a crash at any moment. They are compiled in always, so that the
+//! tests kill the very program that is shipped, and cost one look into an empty map until one is armed. What is not in
+//! the list below does not compile, and what is in it but nowhere reached is a warning of the compiler; that each is
+//! really met by the workload of the tests is what `tests/tests/crash.rs` checks.
+
+use crate::{Error, ErrorKind, Result};
+
+macro_rules! points {
+    ($($point:ident $name:literal,)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum FailPoint {
+            $($point,)*
+        }
+
+        impl FailPoint {
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)*
+                }
+            }
+        }
+
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+points! {
+    // The committer, for rows, definitions and manifests alike: nothing written; written and synced, nobody told.
+    CommitBegun "commit.begun",
+    CommitWritten "commit.written",
+    // Opaque records of the layers above.
+    MetaBegun "meta.begun",
+    MetaWritten "meta.written",
+    // Tables; `removed` is the end of a dropped or replaced one, before its objects go.
+    TableDeclared "table.declared",
+    TableCreated "table.created",
+    TableRemoved "table.removed",
+    // What all changes of the cold tier share.
+    ChangeIntent "change.intent",
+    ChangeFile "change.file",
+    ChangeVector "change.vector",
+    ChangePersisted "change.persisted",
+    ChangeAbandoned "change.abandoned",
+    Reclaim "reclaim",
+    FlushFrozen "flush.frozen",
+    FlushFiles "flush.files",
+    FlushVectors "flush.vectors",
+    FlushPersisted "flush.persisted",
+    FlushCommitted "flush.committed",
+    FlushReclaimed "flush.reclaimed",
+    // The start: each may be the second crash in a row.
+    RecoverOwned "recover.owned",
+    RecoverClaimed "recover.claimed",
+    RecoverObject "recover.object",
+    RecoverSwept "recover.swept",
+    RecoverEnded "recover.ended",
+}
+
+impl FailPoint {
+    /// Where the step ends: does what the point is armed for.
+    ///
+    /// `return(crash)` ends the process at once, as a kill does: nothing is unwound, closed or synced. `return(full)`
+    /// fails the step as a full disk would, `return` as a store that is out of reach.
+    pub(crate) fn reached(self) -> Result<()> {
+        let name = self.name();
+        fail::fail_point!(name, |action| match action.as_deref() {
+            Some("crash") => {
+                tracing::warn!("fail point {name}: the process ends here");
+                std::process::abort()
+            }
+            Some("full") => Err(Error::new(ErrorKind::ResourceExhausted, format!("fail point {name}: no space left"))),
+            _ => Err(Error::new(ErrorKind::Unavailable, format!("fail point {name}"))),
+        });
+        Ok(())
+    }
+}
+
+/// Names of all fail points.
+pub fn fail_points() -> &'static [&'static str] {
+    NAMES
+}
+
+/// Arms fail points: `NAME=ACTION`, separated by `;`, actions as the crate `fail` knows them. `2*off->return(crash)`
+/// ends the process when the point is reached for the third time. For tests; it holds for the whole process.
+pub fn arm_fail_points(text: &str) -> Result<()> {
+    let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
+    for one in text.split(';').map(str::trim).filter(|one| !one.is_empty()) {
+        let (name, action) =
+            one.split_once('=').ok_or_else(|| invalid(format!("\"{one}\" is no fail point; write NAME=ACTION")))?;
+        if !NAMES.contains(&name) {
+            return Err(invalid(format!("there is no fail point \"{name}\"; there are {}", NAMES.join(", "))));
+        }
+        fail::cfg(name, action).map_err(|reason| invalid(format!("fail point {name}: {reason}")))?;
+    }
+    Ok(())
+}
+
+/// Disarms all, and lets go of whoever is held at one.
+pub fn disarm_fail_points() {
+    NAMES.iter().for_each(fail::remove);
+}

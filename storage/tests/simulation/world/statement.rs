@@ -1,0 +1,216 @@
+//! The users' statements: what is written, and what it makes of the writer's map.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use arrow::{
+    array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray},
+    compute::cast,
+    datatypes::{DataType, Field},
+};
+use insula_proto::UserNo;
+use insula_storage::{Commit, ErrorKind, NewColumn, NewTable, Store, TableDef, TableKind, TableOptions, WriteSet};
+
+use super::{RETENTION_MICROS, Rng, World};
+use crate::{
+    model::{Key, Row, Rows, Values, difference, settle},
+    read,
+};
+
+type Line = (Key, Values);
+
+/// A statement, what it must answer (`None`: a duplicate key), and the user's rows once it is done.
+struct Statement {
+    user: u64,
+    what: What,
+    count: Option<u64>,
+    after: Rows,
+}
+
+#[derive(Debug)]
+enum What {
+    Insert(Vec<Line>),
+    Replace(Vec<Line>),
+    Update(Vec<Line>, Vec<Line>),
+    Delete(Vec<Line>),
+}
+
+pub async fn create_table(store: &Arc<Store>, rng: &mut Rng) -> insula_storage::Result<Arc<TableDef>> {
+    let column = |name: &str, data_type: DataType| NewColumn {
+        field: Arc::new(Field::new(name, data_type, true)),
+        default: None,
+    };
+    let options = TableOptions {
+        // Flushes in the background too, in some seeds.
+        flush_rows: [20, 1_000_000][rng.below(2) as usize],
+        deleted_retention: Some(Duration::from_micros(RETENTION_MICROS as u64)),
+        ..TableOptions::default()
+    };
+    let columns =
+        vec![column("value", DataType::Int32), column("number", DataType::Int32), column("text", DataType::Utf8)];
+    // The key is not in the first columns and not in their order.
+    let (namespace, name, kind, key) = ("ns".into(), "t".into(), TableKind::User, vec![2, 1]);
+    store.create_table(NewTable { namespace, name, kind, columns, key, options }).await
+}
+
+impl World {
+    pub(super) fn write(&mut self) {
+        let statement = self.statement();
+        let Statement { user, what, .. } = &statement;
+        self.tell(|| format!("user {user}: {what:?}"));
+        let (store, table, user) = (Arc::clone(self.life.store()), Arc::clone(&self.table), UserNo(*user));
+        match self.life.run(&mut self.rng, commit(&store, &table, user, what)) {
+            None => self.uncertain(statement, "in a statement"),
+            Some(Ok(commit)) => {
+                assert_eq!(Some(commit.rows), statement.count, "{:?}", statement.what);
+                self.totals.statements += 1;
+                let mut after = statement.after;
+                let seq = commit.seq.0 as i64;
+                // Those that the statement made have no number yet.
+                after.values_mut().for_each(|row| _ = row.seq.get_or_insert(seq));
+                self.users[user.0 as usize] = after;
+            }
+            Some(Err(error)) if error.kind() == ErrorKind::AlreadyExists => {
+                assert_eq!(statement.count, None, "{error}: {:?}", statement.what);
+                self.totals.duplicates += 1;
+            }
+            Some(Err(error)) => {
+                self.expect_fault(&error);
+                drop(store);
+                self.uncertain(statement, "after a statement that failed");
+            }
+        }
+    }
+
+    /// Nobody was told how the statement ended: after a restart it is wholly there or wholly absent.
+    fn uncertain(&mut self, statement: Statement, place: &str) {
+        self.crash(place);
+        let user = statement.user;
+        let view = self.life.store().view();
+        let read = read::rows(self.life.store(), &view, &self.table, user, &self.initial);
+        let found = self.life.block_on(read).unwrap();
+        let before = &self.users[user as usize];
+        let horizon = self.life.horizon();
+        let (mut rows, there) = match difference(before, &found, horizon) {
+            None => (before.clone(), false),
+            Some(absent) => match difference(&statement.after, &found, horizon) {
+                None if statement.count.is_some() => (statement.after, true),
+                stored => panic!("user {user}: half a statement: {absent}; {stored:?}; {:?}", statement.what),
+            },
+        };
+        self.totals.stored += u64::from(there);
+        self.totals.absent += u64::from(!there);
+        settle(&mut rows, &found);
+        self.users[user as usize] = rows;
+    }
+
+    fn statement(&mut self) -> Statement {
+        let user = self.rng.below(super::USERS);
+        match self.rng.below(8) {
+            0..3 => self.insert(user),
+            3..5 => self.replace(user),
+            5 => self.update(user),
+            _ => self.delete(user),
+        }
+    }
+
+    fn row(&self, values: &Values, deleted: bool) -> Row {
+        Row { values: values.clone(), deleted, seq: None, updated: self.life.now() }
+    }
+
+    fn insert(&mut self, user: u64) -> Statement {
+        let lines = self.lines();
+        let mut after = self.users[user as usize].clone();
+        let fits = lines.iter().all(|(key, values)| {
+            let before = after.insert(key.clone(), self.row(values, false));
+            // Of two rows with one key in the statement the second meets the first.
+            before.is_none_or(|row| row.deleted)
+        });
+        Statement { user, count: fits.then_some(lines.len() as u64), what: What::Insert(lines), after }
+    }
+
+    fn replace(&mut self, user: u64) -> Statement {
+        let lines = self.lines();
+        let mut after = self.users[user as usize].clone();
+        after.extend(lines.iter().map(|(key, values)| (key.clone(), self.row(values, false))));
+        let keys: BTreeSet<&Key> = lines.iter().map(|(key, _)| key).collect();
+        Statement { user, count: Some(keys.len() as u64), what: What::Replace(lines), after }
+    }
+
+    fn update(&mut self, user: u64) -> Statement {
+        let old = self.live(user);
+        let by = self.rng.below(3) as i32 - 1;
+        let new: Vec<Line> =
+            old.iter().map(|((text, number), _)| ((text.clone(), number + by), self.values())).collect();
+        let mut after = self.users[user as usize].clone();
+        after.extend(old.iter().map(|(key, values)| (key.clone(), self.row(values, true))));
+        let fits = new.iter().all(|(key, values)| {
+            let before = after.insert(key.clone(), self.row(values, false));
+            before.is_none_or(|row| row.deleted)
+        });
+        Statement { user, count: fits.then_some(old.len() as u64), what: What::Update(old, new), after }
+    }
+
+    fn delete(&mut self, user: u64) -> Statement {
+        let old = self.live(user);
+        let mut after = self.users[user as usize].clone();
+        after.extend(old.iter().map(|(key, values)| (key.clone(), self.row(values, true))));
+        Statement { user, count: Some(old.len() as u64), what: What::Delete(old), after }
+    }
+
+    /// Some of the user's live rows: those whose number is below a limit.
+    fn live(&mut self, user: u64) -> Vec<Line> {
+        let below = self.rng.below(5) as i32;
+        let rows = self.users[user as usize].iter();
+        let rows = rows.filter(|(key, row)| !row.deleted && key.1 < below);
+        rows.map(|(key, row)| (key.clone(), row.values.clone())).collect()
+    }
+
+    fn lines(&mut self) -> Vec<Line> {
+        let count = if self.rng.below(12) == 0 { 40 } else { 1 + self.rng.below(4) };
+        (0..count).map(|_| (self.key(count > 4), self.values())).collect()
+    }
+
+    /// Of few keys, so that statements meet.
+    fn key(&mut self, many: bool) -> Key {
+        let text = ["", "a", "\0", "a\0", "b", "ab"][self.rng.below(6) as usize].to_owned();
+        (text, self.rng.below(if many { 60 } else { 6 }) as i32)
+    }
+
+    fn values(&self) -> Values {
+        // Drawn from the time and not from the generator, to leave that one unborrowed.
+        let columns = self.table.columns.iter().enumerate().filter(|(i, _)| !self.table.key.contains(i));
+        let now = self.life.now();
+        columns.map(|(i, c)| (c.id.0, (now % 5 != 0).then(|| (now / 7 + i as i64) % 100_000))).collect()
+    }
+}
+
+async fn commit(
+    store: &Arc<Store>,
+    table: &Arc<TableDef>,
+    user: UserNo,
+    what: &What,
+) -> insula_storage::Result<Commit> {
+    let lock = store.lock(table, user).await;
+    let mut set = WriteSet::new(Arc::clone(table), user);
+    match what {
+        What::Insert(lines) => set.insert(&batch(table, lines))?,
+        What::Replace(lines) => set.replace(&batch(table, lines))?,
+        What::Update(old, new) => set.update(None, &batch(table, old), &batch(table, new))?,
+        What::Delete(lines) => set.delete(None, &batch(table, lines))?,
+    }
+    store.commit(&lock, set).await
+}
+
+pub fn batch(table: &TableDef, lines: &[Line]) -> RecordBatch {
+    let column = |(i, column): (usize, &insula_storage::ColumnDef)| -> ArrayRef {
+        match table.key.iter().position(|of_key| *of_key == i) {
+            Some(0) => Arc::new(StringArray::from_iter_values(lines.iter().map(|(key, _)| &key.0))),
+            Some(_) => Arc::new(Int32Array::from_iter_values(lines.iter().map(|(key, _)| key.1))),
+            None => {
+                let values = lines.iter().map(|(_, values)| values.get(&column.id.0).copied().flatten());
+                cast(&Int64Array::from_iter(values), column.field.data_type()).unwrap()
+            }
+        }
+    };
+    RecordBatch::try_new(table.schema(), table.columns.iter().enumerate().map(column).collect()).unwrap()
+}
