@@ -13,6 +13,9 @@ use std::{
 use insula_client::{Client, Credentials};
 use tempfile::TempDir;
 
+/// The variable that arms fail points.
+const FAIL_POINTS: &str = "INSULA_FAILPOINTS";
+
 /// A machine under load starts slowly; one that needs longer than this is stuck.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -181,6 +184,18 @@ impl Server {
         self.kill();
         self.child = self.setup.spawn();
         self.wait_until_ready();
+    }
+
+    /// The same with fail points armed, or with none.
+    pub fn restart_armed(&mut self, points: Option<&str>) {
+        self.setup.environment.retain(|(name, _)| name != FAIL_POINTS);
+        self.setup.environment.extend(points.map(|points| (FAIL_POINTS.to_owned(), points.to_owned())));
+        self.restart();
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a process of ours").is_some()
     }
 
     /// SIGTERM, and how the process ended.

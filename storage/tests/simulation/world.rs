@@ -30,7 +30,6 @@ pub struct Totals {
     stored: u64,
     absent: u64,
     views: u64,
-    expired: u64,
 }
 
 impl Totals {
@@ -40,7 +39,7 @@ impl Totals {
         }
     }
 
-    fn parts(&self) -> [(&'static str, u64); 11] {
+    fn parts(&self) -> [(&'static str, u64); 10] {
         [
             ("steps", self.steps),
             ("statements", self.statements),
@@ -52,11 +51,10 @@ impl Totals {
             ("cut statements wholly there", self.stored),
             ("wholly absent", self.absent),
             ("views read again", self.views),
-            ("expired rows gone", self.expired),
         ]
     }
 
-    fn parts_mut(&mut self) -> [&mut u64; 11] {
+    fn parts_mut(&mut self) -> [&mut u64; 10] {
         [
             &mut self.steps,
             &mut self.statements,
@@ -68,7 +66,6 @@ impl Totals {
             &mut self.stored,
             &mut self.absent,
             &mut self.views,
-            &mut self.expired,
         ]
     }
 
@@ -230,7 +227,6 @@ impl World {
             if let Some(difference) = difference(rows, &found, self.life.horizon()) {
                 panic!("user {user}: {difference}");
             }
-            self.totals.expired += (rows.len() - found.len()) as u64;
             settle(rows, &found);
         }
         true

@@ -58,7 +58,10 @@ impl World {
         let Statement { user, what, .. } = &statement;
         self.tell(|| format!("user {user}: {what:?}"));
         let (store, table, user) = (Arc::clone(self.life.store()), Arc::clone(&self.table), UserNo(*user));
-        match self.life.run(&mut self.rng, commit(&store, &table, user, what)) {
+        let done = self.life.run(&mut self.rng, commit(&store, &table, user, what));
+        // A crash needs the only hold on the store.
+        drop(store);
+        match done {
             None => self.uncertain(statement, "in a statement"),
             Some(Ok(commit)) => {
                 assert_eq!(Some(commit.rows), statement.count, "{:?}", statement.what);
@@ -75,7 +78,6 @@ impl World {
             }
             Some(Err(error)) => {
                 self.expect_fault(&error);
-                drop(store);
                 self.uncertain(statement, "after a statement that failed");
             }
         }
