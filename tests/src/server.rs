@@ -116,7 +116,7 @@ impl Setup {
     /// Runs a server that is expected to end by itself.
     pub fn run(&self) -> Output {
         let mut child = self.command().stderr(Stdio::piped()).spawn().expect("the server's binary starts");
-        let status = wait(&mut child).unwrap_or_else(|| {
+        let status = wait(&mut child, LIMIT).unwrap_or_else(|| {
             let _ = child.kill();
             panic!("a server that should have refused to start is still running")
         });
@@ -193,9 +193,9 @@ impl Server {
         self.restart();
     }
 
-    /// Whether the process has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a process of ours").is_some()
+    /// Whether the process ends by itself within the time.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        wait(&mut self.child, limit).is_some()
     }
 
     /// SIGTERM, and how the process ended.
@@ -203,7 +203,7 @@ impl Server {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().expect("the program kill");
         assert!(sent.success(), "no process {id} to terminate");
-        wait(&mut self.child).expect("the server ends after SIGTERM")
+        wait(&mut self.child, LIMIT).expect("the server ends after SIGTERM")
     }
 
     /// Start again on the same data after [`Server::terminate`].
@@ -240,9 +240,9 @@ impl Drop for Server {
 }
 
 /// `None` if the process outlives the limit.
-fn wait(child: &mut Child) -> Option<ExitStatus> {
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let start = Instant::now();
-    while start.elapsed() < LIMIT {
+    while start.elapsed() < limit {
         if let Some(status) = child.try_wait().expect("a process of ours") {
             return Some(status);
         }

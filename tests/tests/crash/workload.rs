@@ -1,12 +1,7 @@
-//! kill -9 at random moments of mixed writes and flushes, again and again on one data directory. After each restart
-//! every user's rows are compared with a model in which the statement in flight may be wholly there or wholly absent:
-//! no acknowledged row is lost, none is doubled, no half statement stays.
-//!
-//! `INSULA_CRASHES` sets the number of kills, `INSULA_CRASH_SEED` repeats a run's choices (though not its timing).
+//! The users' statements, what they make of each user's model, and the comparison after a restart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,19 +9,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{TryStreamExt, future::join_all};
+use futures::TryStreamExt;
 use insula_client::Client;
-use insula_tests::{Rng, Server, Setup, execute, query};
+use insula_tests::{Rng, Server, execute, query};
 use tonic::Code;
 
-const USERS: usize = 4;
+pub const USERS: usize = 4;
 const KEYS: u64 = 400;
-/// Kills until a new pair of tables takes over, so that one run does not only test ever larger tables.
-const EPOCH: u64 = 25;
 
 /// What one user must find in the tables of one epoch.
 #[derive(Clone, Default, PartialEq, Debug)]
-struct Model {
+pub struct Model {
     /// `keyed (id BIGINT PRIMARY KEY, v BIGINT, s VARCHAR)`.
     keyed: BTreeMap<u64, (u64, String)>,
     /// `log (n BIGINT)`, without a key: a doubled row would show.
@@ -49,103 +42,26 @@ struct Step {
 }
 
 #[derive(Default)]
-struct Totals {
-    acknowledged: AtomicU64,
-    flushes: AtomicU64,
-    broken_flushes: AtomicU64,
-    stored: AtomicU64,
-    absent: AtomicU64,
+pub struct Totals {
+    pub acknowledged: AtomicU64,
+    pub flushes: AtomicU64,
+    pub broken_flushes: AtomicU64,
+    pub stored: AtomicU64,
+    pub absent: AtomicU64,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_crash_loses_doubles_or_halves_anything() {
-    let kills: u64 = std::env::var("INSULA_CRASHES").map_or(200, |text| text.parse().expect("a number of kills"));
-    let seed = Rng::seed("INSULA_CRASH_SEED");
-    let mut rng = Rng::new(seed);
-    let mut err = std::io::stderr();
-    // Past libtest's capture: a run that hangs should have told its seed.
-    let _ = writeln!(err, "crash test: {kills} kills, INSULA_CRASH_SEED={seed}");
-    let totals = Arc::new(Totals::default());
-    let mut server = Setup::dev().start();
-    execute(&server.client("admin").await, "CREATE NAMESPACE app").await;
-    let mut finished: Vec<(u64, Vec<Model>)> = Vec::new();
-    let mut models = vec![Model::default(); USERS];
-    for kill in 0..kills {
-        let epoch = kill / EPOCH;
-        if kill % EPOCH == 0 {
-            create_tables(&server, epoch).await;
-        }
-        let ends = write_until_killed(&mut server, epoch, models, &mut rng, &totals).await;
-        if rng.below(8) == 0 {
-            kill_while_starting(server.setup(), &mut rng);
-        }
-        server.restart();
-        models = verify(&server, epoch, ends, &totals).await;
-        if (kill + 1) % EPOCH == 0 {
-            finished.push((epoch, std::mem::replace(&mut models, vec![Model::default(); USERS])));
-        }
-    }
-    let acknowledged = totals.acknowledged.load(Ordering::Relaxed);
-    for (epoch, models) in finished {
-        let ends = models.into_iter().map(|model| (model, None)).collect();
-        verify(&server, epoch, ends, &totals).await;
-    }
-    let _ = writeln!(
-        err,
-        "crash test: {kills} kills survived; {acknowledged} statements acknowledged and found; {} flushes ended and {} \
-         were killed; of the statements in flight {} were wholly there and {} wholly absent",
-        totals.flushes.load(Ordering::Relaxed),
-        totals.broken_flushes.load(Ordering::Relaxed),
-        totals.stored.load(Ordering::Relaxed),
-        totals.absent.load(Ordering::Relaxed),
-    );
-}
-
-fn user(index: usize) -> String {
+pub fn user(index: usize) -> String {
     format!("user {index}")
 }
 
-async fn create_tables(server: &Server, epoch: u64) {
+pub async fn create_tables(server: &Server, epoch: u64) {
     let admin = server.client("admin").await;
     let keyed = "id BIGINT PRIMARY KEY, v BIGINT NOT NULL, s VARCHAR NOT NULL";
     execute(&admin, &format!("CREATE TABLE app.keyed{epoch} ({keyed})")).await;
     execute(&admin, &format!("CREATE TABLE app.log{epoch} (n BIGINT NOT NULL)")).await;
 }
 
-/// All users write and `admin` flushes until the kill; each user's model, and the model had the last statement passed.
-async fn write_until_killed(
-    server: &mut Server,
-    epoch: u64,
-    models: Vec<Model>,
-    rng: &mut Rng,
-    totals: &Arc<Totals>,
-) -> Vec<(Model, Option<Model>)> {
-    let killing = Arc::new(AtomicBool::new(false));
-    let mut writers = Vec::new();
-    for (index, model) in models.into_iter().enumerate() {
-        let client = server.client(&user(index)).await;
-        let work = write(client, epoch, model, rng.fork(), Arc::clone(&killing), Arc::clone(totals));
-        writers.push(tokio::spawn(work));
-    }
-    let flusher = flush(server.client("admin").await, epoch, rng.fork(), Arc::clone(&killing), Arc::clone(totals));
-    let flusher = tokio::spawn(flusher);
-    tokio::time::sleep(Duration::from_millis(10 + rng.below(250))).await;
-    killing.store(true, Ordering::SeqCst);
-    server.kill();
-    flusher.await.expect("the flushing task");
-    let ends = join_all(writers).await;
-    ends.into_iter().map(|end| end.expect("a writing task")).collect()
-}
-
-/// A crash of the recovery itself.
-fn kill_while_starting(setup: &Setup, rng: &mut Rng) {
-    let mut child = setup.spawn();
-    std::thread::sleep(Duration::from_millis(rng.below(100)));
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
+pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
     loop {
         tokio::time::sleep(Duration::from_millis(rng.below(60))).await;
         let sql = match rng.below(3) {
@@ -166,7 +82,7 @@ async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool
     }
 }
 
-async fn write(
+pub async fn write(
     client: Client,
     epoch: u64,
     mut model: Model,
@@ -302,7 +218,7 @@ fn cut(model: &Model, epoch: u64, rng: &mut Rng) -> Step {
 }
 
 /// Compares what each user finds with the model, and returns the models that hold now.
-async fn verify(server: &Server, epoch: u64, ends: Vec<(Model, Option<Model>)>, totals: &Totals) -> Vec<Model> {
+pub async fn verify(server: &Server, epoch: u64, ends: Vec<(Model, Option<Model>)>, totals: &Totals) -> Vec<Model> {
     let mut models = Vec::new();
     for (index, (before, after)) in ends.into_iter().enumerate() {
         let client = server.client(&user(index)).await;
