@@ -37,6 +37,8 @@ points! {
     TableDeclared "table.declared",
     TableCreated "table.created",
     TableRemoved "table.removed",
+    AlterBegun "alter.begun",
+    AlterDone "alter.done",
     // What all changes of the cold tier share.
     ChangeIntent "change.intent",
     ChangeFile "change.file",

@@ -8,6 +8,7 @@ use super::Store;
 use crate::{
     Alteration, Result, TableDef,
     cold::writer,
+    fail_points::FailPoint,
     hot::{
         db::{Batch, Family},
         tables::record_key,
@@ -45,7 +46,9 @@ impl Store {
         let def = Arc::new(altered.def);
         let mut batch = Batch::default();
         put_version(&mut batch, &def, altered.change, author, self.clock.now_micros())?;
+        FailPoint::AlterBegun.reached()?;
         self.committer.alter(Arc::clone(&def), altered.needs_empty, batch).await?;
+        FailPoint::AlterDone.reached()?;
         Ok(def)
     }
 

@@ -1,5 +1,6 @@
 //! One seed's world: a store with its runtime and clock, the users' sorted maps, and the schedule.
 
+mod alter;
 mod life;
 mod other;
 mod statement;
@@ -24,6 +25,7 @@ pub struct Totals {
     statements: u64,
     duplicates: u64,
     flushes: u64,
+    alterations: u64,
     crashes: u64,
     cut_short: u64,
     faults: u64,
@@ -39,12 +41,13 @@ impl Totals {
         }
     }
 
-    fn parts(&self) -> [(&'static str, u64); 10] {
+    fn parts(&self) -> [(&'static str, u64); 11] {
         [
             ("steps", self.steps),
             ("statements", self.statements),
             ("refused duplicates", self.duplicates),
             ("flushes", self.flushes),
+            ("alterations", self.alterations),
             ("crashes", self.crashes),
             ("of them in the middle of a step", self.cut_short),
             ("faults met", self.faults),
@@ -54,12 +57,13 @@ impl Totals {
         ]
     }
 
-    fn parts_mut(&mut self) -> [&mut u64; 10] {
+    fn parts_mut(&mut self) -> [&mut u64; 11] {
         [
             &mut self.steps,
             &mut self.statements,
             &mut self.duplicates,
             &mut self.flushes,
+            &mut self.alterations,
             &mut self.crashes,
             &mut self.cut_short,
             &mut self.faults,
@@ -145,6 +149,7 @@ impl World {
             31 => self.reopen(),
             32..35 => self.arm(),
             35..37 => self.other(),
+            37..39 => self.alter(),
             _ => {}
         }
         if self.rng.below(2) == 0 {
@@ -255,7 +260,8 @@ impl World {
         let orphans = self.life.block_on(self.life.store().orphans()).unwrap();
         assert!(orphans.is_empty(), "no manifest names {orphans:?}");
         let tables = self.life.store().tables();
-        self.table = tables.into_iter().find(|table| table.id == self.table.id).expect("the table is lost");
+        let table = tables.into_iter().find(|table| table.id == self.table.id).expect("the table is lost");
+        self.altered(&table);
         self.settle_others();
     }
 }

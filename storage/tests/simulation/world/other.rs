@@ -6,7 +6,7 @@ use std::{
 };
 
 use insula_proto::UserNo;
-use insula_storage::{MetaBatch, NewTable, Store, TableKind, TableOptions, WriteSet};
+use insula_storage::{MetaBatch, NewTable, Store, TableOptions, WriteSet};
 
 use super::{World, statement};
 use crate::{
@@ -39,16 +39,7 @@ impl World {
             _ => {
                 self.tell(|| format!("create or replace {name}"));
                 let store = Arc::clone(self.life.store());
-                let columns = self.table.columns[..3].iter();
-                let columns = columns.map(|c| insula_storage::NewColumn { field: Arc::clone(&c.field), default: None });
-                let table = NewTable {
-                    namespace: "ns".into(),
-                    name: name.clone(),
-                    kind: TableKind::User,
-                    columns: columns.collect(),
-                    key: vec![2, 1],
-                    options: TableOptions::default(),
-                };
+                let table = statement::new_table(&name, TableOptions::default());
                 let flush = self.rng.below(2) == 0;
                 let done = self.life.run(&mut self.rng, async move { create(&store, table, flush).await });
                 self.changed(done, name, true);

@@ -34,22 +34,25 @@ enum What {
     Delete(Vec<Line>),
 }
 
-pub async fn create_table(store: &Arc<Store>, rng: &mut Rng) -> insula_storage::Result<Arc<TableDef>> {
+/// Three columns; the key is not in the first of them and not in their order.
+pub fn new_table(name: &str, options: TableOptions) -> NewTable {
     let column = |name: &str, data_type: DataType| NewColumn {
         field: Arc::new(Field::new(name, data_type, true)),
         default: None,
     };
+    let columns =
+        vec![column("value", DataType::Int32), column("number", DataType::Int32), column("text", DataType::Utf8)];
+    NewTable { namespace: "ns".into(), name: name.into(), kind: TableKind::User, columns, key: vec![2, 1], options }
+}
+
+pub async fn create_table(store: &Arc<Store>, rng: &mut Rng) -> insula_storage::Result<Arc<TableDef>> {
     let options = TableOptions {
         // Flushes in the background too, in some seeds.
         flush_rows: [20, 1_000_000][rng.below(2) as usize],
         deleted_retention: Some(Duration::from_micros(RETENTION_MICROS as u64)),
         ..TableOptions::default()
     };
-    let columns =
-        vec![column("value", DataType::Int32), column("number", DataType::Int32), column("text", DataType::Utf8)];
-    // The key is not in the first columns and not in their order.
-    let (namespace, name, kind, key) = ("ns".into(), "t".into(), TableKind::User, vec![2, 1]);
-    store.create_table(NewTable { namespace, name, kind, columns, key, options }).await
+    store.create_table(new_table("t", options)).await
 }
 
 impl World {
