@@ -19,7 +19,7 @@ use insula_tests::{Rng, Server, Setup, execute, query};
 use super::workload::{self, Model, Totals, USERS, create_tables, user, verify, write};
 
 /// A point that is not reached within this time is none.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Rows of a table that is made by one statement.
 const SIDE_ROWS: usize = 50;
 
@@ -36,8 +36,8 @@ async fn a_crash_at_any_fail_point_loses_doubles_and_halves_nothing() {
     execute(&server.client("admin").await, "CREATE NAMESPACE app").await;
     let (mut epoch, mut tried) = (0, 0);
     for point in points().iter().filter(|point| only.as_ref().is_none_or(|only| only == *point)) {
-        // Reached at a first start alone.
-        if point == "recover.owned" {
+        // The one is reached at a first start alone, the other by no change yet that begins by itself.
+        if ["recover.owned", "change.intent"].contains(&point.as_str()) {
             continue;
         }
         let _ = writeln!(err, "crash at {point}");
@@ -163,6 +163,7 @@ async fn define(client: Client, url: &str, epoch: u64, mut rng: Rng) {
             format!("DROP TABLE IF EXISTS {side}"),
             format!("CREATE TABLE {side} AS SELECT column1 AS n FROM (VALUES {numbers})"),
             format!("FLUSH TABLE {side}"),
+            format!("ALTER TABLE {side} ADD COLUMN x BIGINT DEFAULT 7"),
             format!("DELETE FROM {side} WHERE n < 0"),
             format!("CREATE NAMESPACE round{epoch}_{round}_{}", rng.below(1 << 30)),
         ];
