@@ -12,7 +12,7 @@ pub const BATCH_ROWS: usize = 8192;
 /// The columns as SQL declares them.
 pub const COLUMNS: &str = "id BIGINT PRIMARY KEY, month INT NOT NULL, day INT NOT NULL, dep_delay INT, carrier TEXT NOT \
     NULL, flight INT NOT NULL, tailnum TEXT, origin TEXT NOT NULL, dest TEXT NOT NULL, air_time DOUBLE, \
-    distance DOUBLE NOT NULL, time_hour TIMESTAMP NOT NULL";
+    distance DOUBLE NOT NULL, time_hour TIMESTAMP(6) NOT NULL";
 
 const CARRIERS: [&str; 16] =
     ["UA", "B6", "EV", "DL", "AA", "MQ", "US", "9E", "WN", "VX", "FL", "AS", "F9", "YV", "HA", "OO"];
