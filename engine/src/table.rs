@@ -10,6 +10,7 @@ mod guard;
 mod hot;
 mod infallible;
 mod live;
+mod prefilter;
 mod provider;
 mod resolver;
 mod restore;

@@ -9,6 +9,7 @@
 
 mod files;
 mod reader;
+mod selective;
 mod split;
 mod statistics;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use datafusion::{
     catalog::Session,
     error::Result,
+    logical_expr::Expr,
     physical_expr::expressions::Column as PhysicalColumn,
     physical_plan::{
         ExecutionPlan,
@@ -39,6 +41,8 @@ pub(super) struct Scan<'a> {
     pub slice: &'a TableSlice,
     /// To be yielded, in this order.
     pub columns: &'a [Column],
+    /// The statement's; evaluated above, too.
+    pub filters: &'a [Expr],
     /// Soft-deleted rows too.
     pub deleted: bool,
 }
@@ -64,7 +68,7 @@ impl Scan<'_> {
         read.dedup();
         let at = |stored: usize| read.binary_search(&stored).unwrap_or_default();
 
-        let mut plan = files::scan(state, table, &read, files)?;
+        let mut plan = files::scan(state, table, &read, self.filters, files)?;
         let restored = Arc::new(stored.project(&read)?);
         if plan.schema() != restored {
             plan = Arc::new(Restore::new(plan, restored));

@@ -113,8 +113,8 @@ impl TableProvider for UserTable {
         self.defaults.iter().find(|(name, _)| name == column).map(|(_, expr)| expr)
     }
 
-    /// Inexact: the filter stays in the plan, and the optimizer moves it down to the scans as far as each node lets it.
-    /// One that Parquet evaluates is then gone above; one that it cannot evaluate costs time, never an answer.
+    /// Inexact: the filter stays in the plan, and the optimizer offers it to the scans as far as each node lets it pass.
+    /// There it prunes and skips; what it drops is dropped above.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -123,7 +123,7 @@ impl TableProvider for UserTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Vec<Column> = match projection {
@@ -137,7 +137,7 @@ impl TableProvider for UserTable {
 
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !cold.is_empty() {
-            let scan = cold::Scan { slice: &slice, columns: &columns, deleted: self.deleted };
+            let scan = cold::Scan { slice: &slice, columns: &columns, filters, deleted: self.deleted };
             parts.push(scan.plan(state, cold, hot.as_ref())?);
         }
         if hot.is_some() {

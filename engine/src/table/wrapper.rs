@@ -12,6 +12,8 @@ use datafusion::{
     },
 };
 
+use super::prefilter::Prefilter;
+
 /// The boilerplate of a leaf: no children, no expressions.
 macro_rules! leaf_plan {
     ($name:literal) => {
@@ -134,6 +136,22 @@ macro_rules! row_plan {
             crate::table::wrapper::filters_below(filters, &self.input, |filter| self.passes(filter))
         }
 
+        /// What the scan skips by a filter is less than the filter drops.
+        fn handle_child_pushdown_result(
+            &self,
+            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            below: datafusion::physical_plan::filter_pushdown::ChildPushdownResult,
+            _: &datafusion::common::config::ConfigOptions,
+        ) -> datafusion::error::Result<
+            datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation<
+                std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
+            >,
+        > {
+            use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
+            let filters = below.parent_filters.len();
+            Ok(FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; filters]))
+        }
+
         fn try_pushdown_sort(
             &self,
             order: &[datafusion::physical_expr::PhysicalSortExpr],
@@ -159,24 +177,27 @@ macro_rules! row_plan {
 pub(super) use leaf_plan;
 pub(super) use row_plan;
 
-pub(super) fn only(name: &str, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn only<T>(name: &str, mut children: Vec<T>) -> Result<T> {
     match children.pop() {
         Some(input) if children.is_empty() => Ok(input),
         _ => internal_err!("{name} has one input"),
     }
 }
 
-/// Offers the filters that pass to the input, and keeps the others above. The optimizer matches filters by position, so
-/// one that does not pass leaves a stand-in of which the input knows nothing.
+/// Offers the filters that pass to the input, and keeps the others above; the scan itself gets them as [`Prefilter`]s. The
+/// optimizer matches filters by position, so one that does not pass leaves a stand-in of which the input knows nothing.
 pub(super) fn filters_below(
     filters: Vec<Arc<dyn PhysicalExpr>>,
     input: &Arc<dyn ExecutionPlan>,
     passes: impl Fn(&Arc<dyn PhysicalExpr>) -> bool,
 ) -> Result<FilterDescription> {
-    let offered: Vec<Arc<dyn PhysicalExpr>> = filters
-        .into_iter()
-        .map(|filter| if passes(&filter) { filter } else { Arc::new(Column::new("(kept above)", usize::MAX)) as _ })
-        .collect();
+    let scan = input.children().is_empty();
+    let offered = |filter: Arc<dyn PhysicalExpr>| match passes(&filter) {
+        true if scan => Prefilter::over(filter),
+        true => filter,
+        false => Arc::new(Column::new("(kept above)", usize::MAX)),
+    };
+    let offered: Vec<_> = filters.into_iter().map(offered).collect();
     Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&offered, input)?))
 }
 

@@ -14,6 +14,7 @@ use datafusion::{
     },
     error::Result,
     execution::object_store::ObjectStoreUrl,
+    logical_expr::Expr,
     physical_expr::{LexOrdering, PhysicalSortExpr, expressions::Column},
     physical_plan::ExecutionPlan,
 };
@@ -24,15 +25,17 @@ use super::{
     super::evolve::Evolution,
     OBJECT_STORE_URL,
     reader::{Footer, Readers},
+    selective::selective,
     split::{Piece, split},
     statistics,
 };
 
-/// `read`: columns of the stored schema, ascending.
+/// `read`: columns of the stored schema, ascending; `filters`: what the statement asks of the rows.
 pub(super) fn scan(
     state: &dyn Session,
     table: &TableDef,
     read: &[usize],
+    filters: &[Expr],
     mut files: Vec<ColdSlice>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = file_schema(&table.stored_schema());
@@ -40,7 +43,7 @@ pub(super) fn scan(
     let store = state.runtime_env().object_store(&url)?;
     let source = ParquetSource::new(Arc::clone(&schema))
         .with_parquet_file_reader_factory(Arc::new(Readers::new(store)))
-        .with_pushdown_filters(true)
+        .with_pushdown_filters(selective(table, filters, &files))
         .with_reorder_filters(true)
         .with_enable_page_index(true)
         .with_bloom_filter_on_read(true);
