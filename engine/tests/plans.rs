@@ -65,6 +65,11 @@ impl World {
         self.try_text(user, sql).await.unwrap()
     }
 
+    /// RocksDB's threads must not outlive the process's statics.
+    async fn close(&self) {
+        self.engine.close().await.unwrap();
+    }
+
     async fn explain(&self, sql: &str) -> String {
         self.run("ann", &format!("EXPLAIN {sql}")).await.split("physical_plan").nth(1).unwrap_or_default().to_owned()
     }
@@ -88,6 +93,7 @@ async fn counts_and_bounds_of_the_key_come_from_metadata() {
     world.run("admin", "FLUSH TABLE t").await;
     assert_eq!(world.run("ann", sql).await, "2|20|30");
     assert_eq!(world.run("ann", "SELECT count(*) FROM t WHERE _deleted").await, "1");
+    world.close().await;
 }
 
 #[tokio::test]
@@ -111,6 +117,7 @@ async fn the_order_of_the_key_needs_no_sort() {
     assert!(!plan.contains("SortExec"), "{plan}");
     assert_eq!(world.run("ann", "SELECT id FROM t ORDER BY id").await, "10\n15\n20\n30\n40\n50\n60");
     assert_eq!(world.run("ann", "SELECT id FROM t ORDER BY id DESC LIMIT 3").await, "60\n50\n40");
+    world.close().await;
 }
 
 #[tokio::test]
@@ -126,6 +133,7 @@ async fn filters_reach_the_files() {
     assert!(plan.contains("Shadow") && plan.contains("predicate="), "{plan}");
     assert_eq!(world.run("ann", sql).await, "");
     assert_eq!(world.run("ann", "SELECT id FROM t WHERE v < 1").await, "30");
+    world.close().await;
 }
 
 #[tokio::test]
@@ -140,6 +148,7 @@ async fn a_filter_that_can_fail_does_not_see_hidden_rows() {
     assert_eq!(world.run("ann", sql).await, "1\n10\n20", "hidden by hot rows");
     world.run("admin", "FLUSH TABLE t").await;
     assert_eq!(world.run("ann", sql).await, "1\n10\n20", "hidden in the files");
+    world.close().await;
 }
 
 #[tokio::test]
@@ -161,6 +170,7 @@ async fn limits_and_dynamic_filters_reach_the_files() {
     assert!(plan.contains("DynamicFilter") && plan.contains("Shadow"), "{plan}");
     assert_eq!(world.run("ann", "SELECT id, v FROM t ORDER BY v LIMIT 1").await, "20|2");
     assert_eq!(world.run("ann", "SELECT v FROM t LIMIT 3").await.lines().count(), 3);
+    world.close().await;
 }
 
 #[tokio::test]
@@ -172,4 +182,5 @@ async fn statistics_tell_of_own_rows_only() {
     for foreign in ["1003", "1000", "-500", "499"] {
         assert!(!plan.contains(foreign), "{foreign} is of others: {plan}");
     }
+    world.close().await;
 }
