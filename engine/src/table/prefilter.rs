@@ -17,11 +17,7 @@ use arrow::{
     datatypes::{DataType, Schema},
     util::bit_iterator::BitSliceIterator,
 };
-use datafusion::{
-    error::Result,
-    logical_expr::ColumnarValue,
-    physical_plan::PhysicalExpr,
-};
+use datafusion::{error::Result, logical_expr::ColumnarValue, physical_plan::PhysicalExpr};
 
 use super::wrapper::only;
 

@@ -51,9 +51,11 @@ fn has_many_values(table: &TableDef, files: &[ColdSlice], column: usize) -> bool
     files.iter().any(|file| {
         let group = file.footer.metadata().row_groups().first();
         let mut chunks = group.into_iter().flat_map(|group| group.columns());
-        chunks.find(|chunk| chunk.column_path().string() == *name).is_some_and(|chunk| match chunk.dictionary_page_offset() {
-            Some(dictionary) => chunk.data_page_offset() - dictionary > FEW_VALUES,
-            None => true,
+        chunks.find(|chunk| chunk.column_path().string() == *name).is_some_and(|chunk| {
+            match chunk.dictionary_page_offset() {
+                Some(dictionary) => chunk.data_page_offset() - dictionary > FEW_VALUES,
+                None => true,
+            }
         })
     })
 }
