@@ -94,6 +94,9 @@ pub struct ImportArgs {
     /// Make the table first, with the columns of the files
     #[arg(long)]
     pub create: bool,
+    /// Column of the files that names each row's user and is not stored; for the roles service and admin
+    #[arg(long, value_name = "COLUMN")]
+    pub user_column: Option<String>,
     /// Text that stands for NULL in a CSV file, beside the empty field
     #[arg(long, value_name = "TEXT")]
     pub null: Option<String>,

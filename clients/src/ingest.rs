@@ -33,6 +33,9 @@ pub struct Ingest {
     pub namespace: Option<String>,
     pub table: String,
     pub mode: IngestMode,
+    /// The column that names each row's user and is not stored, for `service` and `admin`; `None`: all rows are one's
+    /// own.
+    pub user_column: Option<String>,
 }
 
 impl Ingest {
@@ -50,6 +53,7 @@ impl Ingest {
             }),
             table: self.table.clone(),
             schema: self.namespace.clone(),
+            options: self.user_column.iter().map(|column| ("user_column".to_owned(), column.clone())).collect(),
             ..Default::default()
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use insula_proto::UserNo;
-use insula_storage::{Alteration, MetaBatch, NewTable, Store, TableDef, WriteSet};
+use insula_storage::{Alteration, Filling, MetaBatch, NewTable, Store, TableDef};
 use parking_lot::RwLock;
 
 use crate::{Engine, Error, ErrorKind, Result};
@@ -145,13 +145,13 @@ impl Catalog {
 
     /// Makes a declared table appear with its rows, all or nothing. With `replace`, a table of its name goes in the same
     /// moment; until then that one stays as it is.
-    pub async fn create_filled(&self, def: &Arc<TableDef>, rows: WriteSet, replace: bool) -> Result<u64> {
+    pub async fn create_filled(&self, def: &Arc<TableDef>, rows: Filling, replace: bool) -> Result<u64> {
         let _change = self.change.lock().await;
         let replaced = if replace { self.snapshot().get(&def.namespace, &def.name).map(|old| old.id) } else { None };
         if replaced.is_none() {
             self.vacancy(&def.namespace, &def.name)?;
         }
-        let stored = self.store.create_filled(def, Some(rows), replaced).await?;
+        let stored = self.store.create_filled(def, rows, replaced).await?;
         self.publish()?;
         Ok(stored)
     }

@@ -79,6 +79,8 @@ pub struct IngestTarget {
     pub namespace: Option<String>,
     pub table: String,
     pub mode: IngestMode,
+    /// The column of the stream that names each row's user and is not stored; `None`: all rows are the caller's.
+    pub user_column: Option<String>,
 }
 
 /// Names of the SQL functions, by kind, for GetSqlInfo.

@@ -1,4 +1,7 @@
-//! Bulk ingest: a stream of batches into one table of the caller, all or nothing.
+//! Bulk ingest: a stream of batches into one table, all or nothing; of the caller, or of the users that a column of the
+//! stream names (`owners`).
+
+mod owners;
 
 use std::sync::Arc;
 
@@ -6,17 +9,22 @@ use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     datatypes::{DataType, Schema, SchemaRef},
 };
-use datafusion::{execution::memory_pool::MemoryConsumer, logical_expr::LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
-use insula_storage::{TableDef, WriteSet, table::stored_type};
+use insula_storage::{
+    TableDef, TableKind,
+    load::{Mode, Scope},
+    table::stored_type,
+};
 
 use crate::{
     Error, ErrorKind, IngestMode, IngestTarget, Result, RowStream,
     context::Context,
     sql::{SystemColumns, is_system_column},
     statement::{Request, define::of_ingest},
-    write::{check_may_write, rows},
+    write::{Intake, check_may_write, rows},
 };
+use owners::{Group, UserColumn};
 
 pub(crate) async fn run(
     request: &Request<'_>,
@@ -25,17 +33,48 @@ pub(crate) async fn run(
     mut batches: RowStream,
 ) -> Result<u64> {
     let (catalog, store) = (request.engine.catalog(), request.engine.store());
+    let users = target.user_column.as_deref().map(|name| UserColumn::new(request.user, &schema, name)).transpose()?;
+    let schema = users.as_ref().map_or(schema, |users| Arc::clone(&users.rest));
     let (table, is_new) = destination(request, &target, &schema)?;
     check_may_write(request.user, &table)?;
     let context = request.context(SystemColumns::default())?;
-    let owner = context.tables.owner(&table);
-    let mut set = WriteSet::new(Arc::clone(&table), owner);
-    gather(&context, &table, &schema, &mut batches, &mut set).await?;
-    if is_new {
-        return catalog.create_filled(&table, set, target.mode == IngestMode::Replace).await;
+    let scope = match &target.user_column {
+        None => Scope::One(context.tables.owner(&table)),
+        Some(name) => many_users(&table, name)?,
+    };
+    let pool = &context.state().runtime_env().memory_pool;
+    let mut intake = Intake::new(store, &table, scope, Mode::Insert, pool);
+    let shape = Shape::new(&table, &schema)?;
+    let users = match &users {
+        None => gather(&context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
+        Some(column) => Some(gather_owned(request, &context, (&shape, column), &mut batches, &mut intake).await?),
+    };
+    let rows = if is_new {
+        catalog.create_filled(&table, intake.filling()?, target.mode == IngestMode::Replace).await?
+    } else {
+        intake.commit().await?
+    };
+    if let Some(users) = users {
+        tracing::info!(by = %request.user.no, table = %table.id, users, rows, "loaded rows of many users");
     }
-    let lock = store.lock(&table, owner).await;
-    Ok(store.commit(&lock, set).await?.rows)
+    Ok(rows)
+}
+
+/// The rows are of the users that a column names.
+fn many_users(table: &TableDef, column: &str) -> Result<Scope> {
+    if table.kind == TableKind::Shared {
+        return Err(Error::invalid(format!(
+            "table \"{}.{}\" is shared, its rows are nobody's own; ingest without a user column",
+            table.namespace, table.name
+        )));
+    }
+    if table.columns.iter().any(|c| c.field.name() == column) {
+        return Err(Error::invalid(format!(
+            "table \"{}.{}\" has a column \"{column}\" of its own; the user column is not stored, name it otherwise",
+            table.namespace, table.name
+        )));
+    }
+    Ok(Scope::Many)
 }
 
 /// The table to fill, and whether it is a new one, which appears together with its rows.
@@ -56,20 +95,28 @@ fn destination(request: &Request<'_>, target: &IngestTarget, schema: &Schema) ->
     Ok((catalog.declare(of_ingest(namespace, target.table.clone(), schema)?)?, true))
 }
 
-async fn gather(
-    context: &Context,
-    table: &TableDef,
-    schema: &Schema,
-    batches: &mut RowStream,
-    set: &mut WriteSet,
-) -> Result<()> {
-    let shape = Shape::new(table, schema)?;
-    let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
+async fn gather(context: &Context, shape: &Shape<'_>, batches: &mut RowStream, intake: &mut Intake) -> Result<()> {
     while let Some(batch) = batches.next().await.transpose()? {
-        set.insert(&shape.rows(context, &batch).await?)?;
-        memory.try_resize(set.memory())?;
+        intake.add(shape.rows(context, &batch).await?).await?;
     }
     Ok(())
+}
+
+/// Returns the number of users.
+async fn gather_owned(
+    request: &Request<'_>,
+    context: &Context,
+    (shape, users): (&Shape<'_>, &UserColumn),
+    batches: &mut RowStream,
+    intake: &mut Intake,
+) -> Result<usize> {
+    let mut group = Group::new(request.engine);
+    while let Some(batch) = batches.next().await.transpose()? {
+        let (names, rest) = users.split(&batch)?;
+        group.add(names, shape.rows(context, &rest).await?, intake).await?;
+    }
+    group.drain(intake).await?;
+    Ok(group.users())
 }
 
 /// How the columns of the stream become the columns of the table: by name; what is not sent takes its default.

@@ -1,11 +1,16 @@
 //! The users: names, numbers, roles, password hashes. A name becomes a number once; rows know the number only.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
+use arrow::array::{StringArray, UInt64Array};
 use insula_proto::UserNo;
 use insula_storage::{MetaBatch, Store};
 use parking_lot::RwLock;
@@ -110,6 +115,41 @@ impl Users {
         Err(Error::new(ErrorKind::FailedPrecondition, message))
     }
 
+    /// The numbers of users by name, none of them null; unknown ones are registered, durably, before this returns.
+    pub async fn numbers(&self, names: &[StringArray]) -> Result<Vec<UInt64Array>> {
+        let mut unknown = HashSet::new();
+        {
+            let known = self.known.read();
+            for name in distinct_neighbours(names) {
+                if !known.by_name.contains_key(name) && unknown.insert(name) {
+                    check_name(name)?;
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let _change = self.change.lock().await;
+            unknown.retain(|name| !self.known.read().by_name.contains_key(*name));
+            self.add_all(unknown.into_iter().map(|name| (name, Role::User, None)).collect()).await?;
+        }
+        let known = self.known.read();
+        let number = |name: &str| known.by_name.get(name).map(|record| record.no);
+        // A user who is dropped in this very moment has no number any more.
+        let gone = || Error::new(ErrorKind::Aborted, "a user of the rows was dropped meanwhile; load them again");
+        let mut last: Option<(&str, u64)> = None;
+        let numbers = names.iter().map(|names| {
+            let numbers = names.iter().flatten().map(|name| match last {
+                Some((same, no)) if same == name => Ok(no),
+                _ => {
+                    let no = number(name).ok_or_else(gone)?;
+                    last = Some((name, no));
+                    Ok(no)
+                }
+            });
+            numbers.collect::<Result<Vec<u64>>>().map(UInt64Array::from)
+        });
+        numbers.collect()
+    }
+
     pub fn find(&self, name: &str) -> Option<Identity> {
         self.known.read().by_name.get(name).map(|record| record.identity(name))
     }
@@ -176,17 +216,28 @@ impl Users {
         record.ok_or_else(|| Error::not_found(format!("user \"{name}\" does not exist")))
     }
 
-    /// Under `change`. Numbers are never used twice, so whoever takes a dropped name sees none of its old rows.
+    /// Under `change`.
     async fn add(&self, name: &str, role: Role, password: Option<String>) -> Result<Identity> {
+        self.add_all(vec![(name, role, password)]).await?;
+        self.find(name).ok_or_else(|| Error::internal("a new user is not there"))
+    }
+
+    /// Under `change`, in one commit. Numbers are never used twice, so whoever takes a dropped name sees none of its old
+    /// rows.
+    async fn add_all(&self, users: Vec<(&str, Role, Option<String>)>) -> Result<()> {
         let no = self.next_no()?;
-        let record = Record { no, role, password };
         let mut batch = MetaBatch::default();
-        batch.put(NEXT_NO, (no + 1).to_be_bytes());
-        batch.put(user_key(name), record.to_bytes()?);
+        batch.put(NEXT_NO, (no + users.len() as u64).to_be_bytes());
+        let mut records = Vec::with_capacity(users.len());
+        for ((name, role, password), no) in users.into_iter().zip(no..) {
+            let record = Record { no, role, password };
+            batch.put(user_key(name), record.to_bytes()?);
+            records.push((name, record));
+        }
         self.store.meta().write(batch).await?;
-        let identity = record.identity(name);
-        self.known.write().insert(name, record);
-        Ok(identity)
+        let mut known = self.known.write();
+        records.into_iter().for_each(|(name, record)| known.insert(name, record));
+        Ok(())
     }
 }
 
@@ -231,6 +282,12 @@ impl Record {
     fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|e| Error::internal(e.to_string()))
     }
+}
+
+/// The names, without those that repeat the one before: rows often come user by user.
+fn distinct_neighbours(names: &[StringArray]) -> impl Iterator<Item = &str> {
+    let mut last = None;
+    names.iter().flat_map(|names| names.iter().flatten()).filter(move |name| last.replace(*name) != Some(*name))
 }
 
 fn user_key(name: &str) -> Vec<u8> {

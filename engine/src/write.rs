@@ -2,6 +2,7 @@
 //! SELECT of the user, so that every predicate a SELECT takes works, and the set is committed all or nothing.
 
 mod insert;
+mod intake;
 mod plan;
 mod target;
 
@@ -14,7 +15,7 @@ use datafusion::{
     sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
-use insula_storage::{TableDef, TableKind, WriteSet};
+use insula_storage::{Store, TableDef, TableKind, WriteSet, load::Scope};
 
 use crate::{
     Error, Identity, Result, Role,
@@ -22,6 +23,7 @@ use crate::{
     sql::SystemColumns,
     statement::{Replans, Request, parameters, query},
 };
+pub(crate) use intake::Intake;
 pub(crate) use plan::{WritePlan, rows};
 
 /// A statement that writes one table.
@@ -87,11 +89,7 @@ impl Write {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
         check_may_write(request.user, plan.table())?;
-        let store = request.engine.store();
-        let owner = context.tables.owner(plan.table());
-        let set = collect(&context, &plan, params).await?;
-        let lock = store.lock(plan.table(), owner).await;
-        Ok(store.commit(&lock, set).await?.rows)
+        take_in(request.engine.store(), &context, &plan, params).await?.commit().await
     }
 
     /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
@@ -110,8 +108,27 @@ impl Write {
     }
 }
 
-/// Runs the query and gathers what it says is to be written.
-pub(crate) async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
+/// Runs the query of an INSERT or REPLACE and takes its rows in.
+pub(crate) async fn take_in(
+    store: &Arc<Store>,
+    context: &Arc<Context>,
+    plan: &WritePlan,
+    params: &[RecordBatch],
+) -> Result<Intake> {
+    let scope = Scope::One(context.tables.owner(plan.table()));
+    let pool = &context.state().runtime_env().memory_pool;
+    let mut intake = Intake::new(store, plan.table(), scope, plan.mode()?, pool);
+    for execution in parameters::executions(plan.query(), params)? {
+        let mut rows = query::rows(context, &execution).await?;
+        while let Some(batch) = rows.try_next().await? {
+            intake.add(plan.inserted(&batch)?).await?;
+        }
+    }
+    Ok(intake)
+}
+
+/// Runs the query of an UPDATE or DELETE and gathers what it says is to be written.
+async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);

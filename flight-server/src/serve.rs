@@ -40,6 +40,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
+/// An insert becomes a load above this share of the memory limit; it holds a few times as much.
+const LOAD_SHARE: usize = 16;
+const SMALLEST_LOAD: usize = 4 << 20;
+const LARGEST_LOAD: usize = 64 << 20;
 /// Writes are refused before the disk is so full that RocksDB could not even compact.
 const MIN_FREE_BYTES: u64 = 64 << 20;
 
@@ -160,14 +164,16 @@ fn builder(settings: &Settings) -> Result<Server, Error> {
 }
 
 fn engine_config(settings: &Settings) -> EngineConfig {
+    let memory_limit = usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX);
     EngineConfig {
         store: StoreConfig {
             store_url: settings.store.clone(),
             file_bytes: FILE_BYTES,
             min_free_bytes: MIN_FREE_BYTES,
+            load_bytes: (memory_limit / LOAD_SHARE).clamp(SMALLEST_LOAD, LARGEST_LOAD),
             ..StoreConfig::new(settings.data_dir.clone())
         },
-        memory_limit: usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX),
+        memory_limit,
         admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),
     }
 }

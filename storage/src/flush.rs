@@ -82,7 +82,7 @@ impl Turns {
 }
 
 impl Flusher {
-    fn change(&self, table: &Arc<TableDef>, intent: Intent) -> Change {
+    pub(crate) fn change(&self, table: &Arc<TableDef>, intent: Intent) -> Change {
         let (cold, committer, clock) = (Arc::clone(&self.cold), self.committer.clone(), Arc::clone(&self.clock));
         Change::new(cold, committer, clock, Arc::clone(table), intent)
     }

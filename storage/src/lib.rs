@@ -11,6 +11,7 @@ mod error;
 mod fail_points;
 mod flush;
 mod hot;
+pub mod load;
 mod meta;
 mod read;
 mod store;
@@ -27,9 +28,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use fail_points::{arm_fail_points, disarm_fail_points, fail_points};
 pub use flush::FlushReport;
 pub use hot::key::{KeyCodec, KeyRows};
+pub use load::Load;
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
-pub use store::{DiskUsage, Store, StoreConfig};
+pub use store::{DiskUsage, Filling, Store, StoreConfig};
 pub use table::{
     Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, TableDef, TableKind, TableOptions, TableVersion,
 };

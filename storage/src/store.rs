@@ -19,17 +19,18 @@ use object_store::ObjectStore;
 
 pub(crate) use crate::clock::Clock;
 use crate::{
-    Error, ErrorKind, FlushReport, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
+    Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
     fail_points::FailPoint,
     flush::{Flusher, Turn, recover, scheduler::Scheduler},
     hot::{
         self,
-        committer::{Committer, FIRST_GENERATION},
+        committer::{Committer, FIRST_GENERATION, Rows, Stamped},
         db::{Batch, Db, Family},
         record,
         tables::{Active, Tables, record_key},
     },
+    load,
     write::{self, Commit},
 };
 pub(crate) use ids::Ids;
@@ -48,12 +49,14 @@ pub struct StoreConfig {
     pub file_bytes: u64,
     /// Free disk space in bytes below which writes are refused.
     pub min_free_bytes: u64,
+    /// Bytes of rows that a load sorts and encodes together; it holds a few times as much.
+    pub load_bytes: usize,
 }
 
 impl StoreConfig {
     /// The embedded default: everything below one local directory.
     pub fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, store_url: None, file_bytes: 256 << 20, min_free_bytes: 64 << 20 }
+        Self { data_dir, store_url: None, file_bytes: 256 << 20, min_free_bytes: 64 << 20, load_bytes: 64 << 20 }
     }
 }
 
@@ -75,15 +78,24 @@ pub struct Store {
     pub(crate) cold: Arc<ColdTier>,
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) ids: Arc<Ids>,
+    /// Bytes of one run of a load.
+    pub(crate) load_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     scheduler: Scheduler,
     meta: Meta,
-    locks: Locks,
+    pub(crate) locks: Locks,
     /// Definitions change one at a time: names are checked before they are written.
     pub(crate) definitions: tokio::sync::Mutex<()>,
     /// Number of the next table that is declared.
     pub(crate) next_table: AtomicU32,
     pub(crate) data_dir: PathBuf,
+}
+
+/// The first rows of a table.
+pub enum Filling {
+    Nothing,
+    Set(WriteSet),
+    Load(Load),
 }
 
 /// The end of a table: what has to go once the batch that says so is on disk.
@@ -133,18 +145,30 @@ impl Store {
     /// Durable when it returns.
     pub async fn create_table(&self, table: NewTable) -> Result<Arc<TableDef>> {
         let def = self.declare_table(table)?;
-        self.create_filled(&def, None, None).await?;
+        self.create_with(&def, (Rows::default(), None), None, &mut true).await?;
         Ok(def)
     }
 
     /// Makes a declared table and its first rows appear, in the place of `replaced` or where there was none: all of it,
     /// durably, or nothing. Returns the number of rows.
-    pub async fn create_filled(
+    pub async fn create_filled(&self, def: &Arc<TableDef>, filling: Filling, replaced: Option<TableId>) -> Result<u64> {
+        let (affected, rows) = match filling {
+            Filling::Nothing => (0, Rows::default()),
+            Filling::Set(rows) => (rows.affected(), rows.into_rows(&self.ids)),
+            Filling::Load(load) => return load.create(replaced).await,
+        };
+        self.create_with(def, (rows, None), replaced, &mut true).await?;
+        Ok(affected)
+    }
+
+    /// `stamped`: adds the manifest of files that hold the first rows. `sure` is left true if nothing has been committed.
+    pub(crate) async fn create_with(
         &self,
         def: &Arc<TableDef>,
-        rows: Option<WriteSet>,
+        (rows, stamped): (Rows, Option<Stamped>),
         replaced: Option<TableId>,
-    ) -> Result<u64> {
+        sure: &mut bool,
+    ) -> Result<()> {
         let _alone = self.definitions.lock().await;
         let same_name = |t: &Arc<TableDef>| t.namespace == def.namespace && t.name == def.name;
         if self.tables.all().iter().any(|t| same_name(t) && Some(t.id) != replaced) {
@@ -162,13 +186,14 @@ impl Store {
             None => None,
         };
         FailPoint::TableDeclared.reached()?;
-        let (affected, rows) = rows.map(|rows| (rows.affected(), rows.into_rows(&self.ids))).unwrap_or_default();
-        self.committer.create(Arc::clone(def), rows, replaced, batch).await?;
+        *sure = false;
+        let created = self.committer.create(Arc::clone(def), (rows, stamped), replaced, batch).await;
+        created.inspect_err(|error| *sure = load::is_refusal(error))?;
         FailPoint::TableCreated.reached()?;
         if let Some(removal) = removal {
             self.removed(removal).await?;
         }
-        Ok(affected)
+        Ok(())
     }
 
     /// Removes definition, hot rows, manifest, then the objects.
@@ -217,6 +242,16 @@ impl Store {
     /// A caller that stops waiting does not stop the commit, and the lock stays taken until it has ended.
     pub async fn commit(self: &Arc<Self>, lock: &WriteLock, rows: WriteSet) -> Result<Commit> {
         write::check::commit(self, lock, rows).await
+    }
+
+    /// Bytes of rows above which an insert should be a load.
+    pub fn load_bytes(&self) -> usize {
+        self.load_bytes
+    }
+
+    /// Begins an insert that is too large for the hot tier. `table` may be a declared one that is not there yet.
+    pub async fn load(self: &Arc<Self>, table: &Arc<TableDef>, scope: load::Scope, mode: load::Mode) -> Result<Load> {
+        Load::begin(self, table, scope, mode).await
     }
 
     /// Waits until all rows committed before the call are in Parquet.

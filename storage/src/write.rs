@@ -5,13 +5,13 @@
 
 pub(crate) mod check;
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, UInt64Array},
     util::display::array_value_to_string,
 };
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use insula_proto::{Seq, UserNo};
 
 use crate::{
@@ -69,7 +69,9 @@ pub struct WriteSet {
     entries: Vec<Entry>,
     /// Indices into `entries`, by key. Rows that get their row id at the commit are not in it.
     index: HashTable<usize>,
-    hasher: RandomState,
+    /// Seeded for each set; faster than the standard library's, which keys of a few bytes each would spend a third of an
+    /// insert in.
+    hasher: DefaultHashBuilder,
     /// Entries whose keys are still to be made.
     without_id: Vec<usize>,
     affected: u64,
@@ -86,7 +88,7 @@ impl WriteSet {
             bytes: Vec::new(),
             entries: Vec::new(),
             index: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             without_id: Vec::new(),
             affected: 0,
         }

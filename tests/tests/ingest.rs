@@ -30,7 +30,8 @@ async fn ingest_makes_tables_appends_and_refuses() {
     let (admin, alice) = (server.client("admin").await, server.client("alice").await);
     let (schema, batches) = big_batches(12);
     let items = || stream::iter(batches.clone().into_iter().map(Ok));
-    let target = |mode| Ingest { namespace: Some("public".to_owned()), table: "big".to_owned(), mode };
+    let target =
+        |mode| Ingest { namespace: Some("public".to_owned()), table: "big".to_owned(), mode, user_column: None };
     let missing = alice.ingest(&target(IngestMode::Append), schema.clone(), items()).await;
     assert_eq!(missing.err().and_then(|error| error.code()), Some(Code::NotFound));
     let denied = alice.ingest(&target(IngestMode::Create), schema.clone(), items()).await;
@@ -108,7 +109,7 @@ async fn a_client_that_vanishes_leaves_nothing() {
     let server = Server::dev();
     execute(&server.client("admin").await, "CREATE TABLE big (id BIGINT NOT NULL, v VARCHAR)").await;
     let alice = server.client("alice").await;
-    let target = Ingest { namespace: None, table: "big".to_owned(), mode: IngestMode::Append };
+    let target = Ingest { namespace: None, table: "big".to_owned(), mode: IngestMode::Append, user_column: None };
     for how in [Vanish::Call, Vanish::Source, Vanish::Connection] {
         for _ in 0..5 {
             ingest_and_vanish(server.url(), target.clone(), how).await;
@@ -129,7 +130,7 @@ async fn a_table_that_an_ingest_makes_appears_with_all_its_rows_or_not_at_all() 
     let (schema, batches) = big_batches(3);
     let whole = || stream::iter(batches.clone().into_iter().map(Ok));
     let broken = || whole().chain(stream::iter([Err(insula_client::Error::Usage("the source failed".to_owned()))]));
-    let target = |mode| Ingest { namespace: None, table: "made".to_owned(), mode };
+    let target = |mode| Ingest { namespace: None, table: "made".to_owned(), mode, user_column: None };
     for mode in [IngestMode::Create, IngestMode::CreateAppend, IngestMode::Replace] {
         admin.ingest(&target(mode), schema.clone(), broken()).await.expect_err("it breaks off");
         let error = admin.query("SELECT * FROM made").await.err().expect("no such table");

@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
 use futures::{SinkExt, channel::mpsc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -60,7 +63,7 @@ fn target(args: &ImportArgs) -> Ingest {
     }
     let table = parts.pop().unwrap_or_default();
     let mode = if args.create { IngestMode::Create } else { IngestMode::Append };
-    Ingest { namespace: parts.pop(), table, mode }
+    Ingest { namespace: parts.pop(), table, mode, user_column: args.user_column.clone() }
 }
 
 /// Columns of the table that is there already. A table that is not is reported before any file is read.
@@ -68,7 +71,10 @@ async fn table_schema(client: &Client, args: &ImportArgs) -> Result<Option<Schem
     if args.create {
         return Ok(None);
     }
-    client.describe(&format!("SELECT * FROM {}", args.into)).await.map(Some)
+    let table = client.describe(&format!("SELECT * FROM {}", args.into)).await?;
+    // The table does not have the column that names the users, but the files do.
+    let users = args.user_column.iter().map(|column| Arc::new(Field::new(column, DataType::Utf8, false)));
+    Ok(Some(Arc::new(Schema::new(table.fields().iter().cloned().chain(users).collect::<Vec<_>>()))))
 }
 
 /// One ingest has one schema.

@@ -11,7 +11,7 @@ use datafusion::{
         UpdateTableFromKind,
     },
 };
-use insula_storage::{TableDef, WriteSet, table};
+use insula_storage::{TableDef, WriteSet, load::Mode, table};
 
 use super::target::{TargetTable, select};
 use crate::{
@@ -40,7 +40,21 @@ pub(crate) enum Effect {
 }
 
 impl WritePlan {
-    /// Puts one batch of the query's rows into the set.
+    /// What an INSERT or REPLACE does about keys that live.
+    pub fn mode(&self) -> Result<Mode> {
+        match self.effect {
+            Effect::Insert => Ok(Mode::Insert),
+            Effect::Replace => Ok(Mode::Replace),
+            Effect::Update(_) | Effect::Delete => Err(Error::internal("a change of old rows is no insert")),
+        }
+    }
+
+    /// The rows that an INSERT or REPLACE makes of one batch of the query.
+    pub fn inserted(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        rows(&self.table, batch.columns()[..self.table.columns.len()].to_vec())
+    }
+
+    /// Puts one batch of the rows of an UPDATE or DELETE into the set.
     pub fn add(&self, set: &mut WriteSet, batch: &RecordBatch) -> Result<()> {
         let declared = self.table.columns.len();
         let columns = batch.columns();
@@ -50,8 +64,7 @@ impl WritePlan {
             _ => row_ids(columns.get(declared))?,
         };
         match &self.effect {
-            Effect::Insert => set.insert(&rows(&self.table, old.to_vec())?)?,
-            Effect::Replace => set.replace(&rows(&self.table, old.to_vec())?)?,
+            Effect::Insert | Effect::Replace => return Err(Error::internal("an insert is no change of old rows")),
             Effect::Delete => set.delete(ids, &rows(&self.table, old.to_vec())?)?,
             Effect::Update(changed) => {
                 let mut new = old.to_vec();

@@ -28,7 +28,10 @@ use arrow_flight::{
 use futures::{StreamExt, stream, stream::BoxStream};
 use insula_engine::Engine;
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    metadata::{AsciiMetadataValue, MetadataMap},
+};
 
 use crate::{
     encode::{DataStream, schema_message},
@@ -71,6 +74,13 @@ impl Service {
 /// The layer puts it there; without it the service would be mounted wrongly, and must not answer.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get::<Caller>().cloned().ok_or_else(|| status::internal("a request without a caller"))
+}
+
+/// The column that holds each row's user, as a client says that cannot set options of an ingest.
+fn user_column(metadata: &MetadataMap) -> Result<Option<String>, Status> {
+    let text = |value: &AsciiMetadataValue| value.to_str().map(str::to_owned);
+    let name = metadata.get("x-insula-user-column").map(text).transpose();
+    name.map_err(|_| Status::invalid_argument("x-insula-user-column is not ASCII; use the ingest option user_column"))
 }
 
 /// The Flight SQL command in a descriptor or ticket.
@@ -151,8 +161,8 @@ impl FlightService for Service {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<PutResult> {
         let caller = caller(&request)?;
-        let by_user_column = request.metadata().contains_key("x-insula-user-column");
-        let result = caller.deadline.run(self.put(&caller, by_user_column, request.into_inner())).await?;
+        let user_column = user_column(request.metadata())?;
+        let result = caller.deadline.run(self.put(&caller, user_column, request.into_inner())).await?;
         Ok(Response::new(stream::iter([Ok(PutResult { app_metadata: result })]).boxed()))
     }
 

@@ -33,11 +33,11 @@ type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
 
 impl Service {
     /// The answer's `app_metadata`.
-    /// `by_user_column`: the request has the header `x-insula-user-column`.
+    /// `user_column`: what the header `x-insula-user-column` says.
     pub(super) async fn put(
         &self,
         caller: &Caller,
-        by_user_column: bool,
+        user_column: Option<String>,
         mut incoming: Streaming<FlightData>,
     ) -> Result<Bytes, Status> {
         let mut first = incoming
@@ -53,12 +53,13 @@ impl Service {
             // Some clients send the descriptor alone before anything else.
             .try_filter(|data| future::ready(!data.data_header.is_empty()))
             .boxed();
-        if by_user_column {
-            return Err(Status::unimplemented("x-insula-user-column is not supported yet; ingest as each user"));
-        }
         let count = match described(&descriptor)? {
+            Command::CommandStatementIngest(ingest) => self.ingest(caller, ingest, user_column, messages).await?,
+            // Otherwise rows meant for many users would silently be the caller's.
+            _ if user_column.is_some() => {
+                return Err(Status::invalid_argument("x-insula-user-column goes with a bulk ingest and nothing else"));
+            }
             Command::CommandStatementUpdate(update) => self.update(caller, update).await?,
-            Command::CommandStatementIngest(ingest) => self.ingest(caller, ingest, messages).await?,
             Command::CommandPreparedStatementUpdate(update) => self.prepared_update(caller, update, messages).await?,
             Command::CommandPreparedStatementQuery(query) => return self.bind(caller, query, messages).await,
             command => return Err(unserved(&command, "DoPut")),
@@ -131,8 +132,14 @@ impl Service {
         Ok(Some(Arc::new(bound)))
     }
 
-    async fn ingest(&self, caller: &Caller, ingest: CommandStatementIngest, messages: Incoming) -> Result<i64, Status> {
-        let target = target(ingest)?;
+    async fn ingest(
+        &self,
+        caller: &Caller,
+        ingest: CommandStatementIngest,
+        user_column: Option<String>,
+        messages: Incoming,
+    ) -> Result<i64, Status> {
+        let target = target(ingest, user_column)?;
         let (schema, rows) = batches(messages)
             .await?
             .ok_or_else(|| Status::invalid_argument("the ingest stream ended before its schema"))?;
@@ -190,17 +197,23 @@ fn refusal(error: FlightError) -> Error {
     }
 }
 
-fn target(ingest: CommandStatementIngest) -> Result<IngestTarget, Status> {
+/// The ingest option of the same meaning as the header `x-insula-user-column`.
+const USER_COLUMN: &str = "user_column";
+
+fn target(mut ingest: CommandStatementIngest, header: Option<String>) -> Result<IngestTarget, Status> {
     no_transaction(ingest.transaction_id.as_ref())?;
     if ingest.temporary {
         return Err(Status::unimplemented("temporary tables are not supported; ingest into a table, and drop it"));
     }
+    let user_column = match (ingest.options.remove(USER_COLUMN), header) {
+        (Some(option), Some(header)) if option != header => {
+            let text = "the ingest option user_column and the header x-insula-user-column name different columns";
+            return Err(Status::invalid_argument(text));
+        }
+        (option, header) => option.or(header),
+    };
     if let Some(option) = ingest.options.keys().next() {
-        let text = match option.as_str() {
-            "user_column" => return Err(Status::unimplemented("the ingest option user_column is not supported yet")),
-            other => format!("unknown ingest option \"{other}\"; there are none"),
-        };
-        return Err(Status::invalid_argument(text));
+        return Err(Status::invalid_argument(format!("unknown ingest option \"{option}\"; there is user_column")));
     }
     match ingest.catalog.as_deref() {
         None | Some("" | Engine::CATALOG) => {}
@@ -212,7 +225,8 @@ fn target(ingest: CommandStatementIngest) -> Result<IngestTarget, Status> {
         return Err(Status::invalid_argument("the ingest names no table"));
     }
     let namespace = ingest.schema.filter(|schema| !schema.is_empty());
-    Ok(IngestTarget { namespace, table: ingest.table, mode: mode(ingest.table_definition_options.as_ref())? })
+    let mode = mode(ingest.table_definition_options.as_ref())?;
+    Ok(IngestTarget { namespace, table: ingest.table, mode, user_column })
 }
 
 fn mode(options: Option<&TableDefinitionOptions>) -> Result<IngestMode, Status> {

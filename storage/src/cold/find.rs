@@ -4,6 +4,8 @@
 //! the key columns of those blocks only, merged with the sought keys. Keys that grow with time lie past each older
 //! file's last key and cost no read.
 
+mod keys;
+
 use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
@@ -19,6 +21,8 @@ use crate::{
     Error, ErrorKind, KeyCodec, Result, TableDef,
     table::{DELETED, USER_NO},
 };
+
+pub(crate) use keys::KeyWindow;
 
 /// Where a key lies. There is at most one such place per key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

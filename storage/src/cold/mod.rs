@@ -10,7 +10,7 @@ pub(crate) mod blocks;
 mod cache;
 mod deletion_vector;
 mod files;
-mod find;
+pub(crate) mod find;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod layout;

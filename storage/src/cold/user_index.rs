@@ -12,6 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use insula_proto::UserNo;
 
+use super::writer::groups::Bounds;
 use crate::{Error, ErrorKind, Result};
 
 /// Rows between two keys of a user that the index holds: the most that a lookup of one key reads.
@@ -169,6 +170,14 @@ impl UserIndex {
             }
         }
         Ok(None)
+    }
+
+    /// First and last user and key; `None` for an index without users.
+    pub(super) fn bounds(&self) -> Result<Option<Bounds>> {
+        let Some(end) = self.users.checked_sub(1) else { return Ok(None) };
+        let (first, last) = (self.entry(0)?, self.entry(end)?);
+        let first = (self.user(0)?, first.blocks.first().copied().unwrap_or_default().to_vec());
+        Ok(Some(Bounds { first, last: (self.user(end)?, last.last.to_vec()) }))
     }
 
     fn body(&self) -> &[u8] {

@@ -4,6 +4,8 @@
 //! footer. The footer's key-value metadata says where the first two lie (`insula.user_index`, `insula.blocks`) and what
 //! the columns are called by their users (`insula.columns`). Any Parquet reader can read the file and ignores all three.
 
+pub(crate) mod groups;
+
 use std::sync::Arc;
 
 use arrow::{
@@ -18,6 +20,7 @@ use parquet::{
     file::{
         metadata::{KeyValue, ParquetMetaData, SortingColumn},
         properties::WriterProperties,
+        writer::SerializedFileWriter,
     },
     schema::types::{ColumnPath, SchemaDescriptor},
 };
@@ -130,26 +133,39 @@ impl FileWriter {
 
     /// The rest of the file's bytes. A file without rows is an error: there is nothing a manifest could say of it.
     pub(crate) fn finish(self, table: &TableDef) -> Result<(Vec<u8>, Summary)> {
-        let Self { mut parquet, index, summary, mut blocks, .. } = self;
+        let Self { parquet, index, summary, blocks, .. } = self;
         let mut summary = summary.ok_or_else(|| Error::new(ErrorKind::Internal, "a cold file without rows"))?;
-        let appended = |error| Error::new(ErrorKind::Internal, "cannot append to a cold file").with_source(error);
-        parquet.flush().map_err(|error| encode_error(table, error))?;
-        parquet.sync().map_err(appended)?;
-        let body = parquet.inner_mut().len();
-        blocks.push(parquet.inner_mut());
-        let offset = parquet.bytes_written() as u64;
-        let (index, blocks) = (index.finish()?, blocks.finish());
-        for (key, part) in [(INDEX_KEY, &index), (BLOCKS_KEY, &blocks)] {
-            let location = Location { offset: parquet.bytes_written() as u64, length: part.len() as u64 };
-            parquet.write_all(part).map_err(appended)?;
-            parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), location.to_string()));
-        }
-        parquet.append_key_value_metadata(KeyValue::new(COLUMNS_KEY.to_owned(), column_names(table)));
-        parquet.finish().map_err(|error| encode_error(table, error))?;
-        let rest = std::mem::take(parquet.inner_mut());
-        summary.tail = Tail { offset, crc: crc32fast::hash(&rest[body..]) };
+        let (parquet, _) = parquet.into_serialized_writer().map_err(|error| encode_error(table, error))?;
+        let (rest, tail) = complete(parquet, index, blocks, table)?;
+        summary.tail = tail;
         Ok((rest, summary))
     }
+}
+
+/// Ends a file behind its last row group with its tail. Returns the bytes not yet taken, and what the manifest says of the
+/// tail. `blocks`: of the bytes taken so far.
+fn complete(
+    mut parquet: SerializedFileWriter<Vec<u8>>,
+    index: user_index::Builder,
+    mut blocks: blocks::Builder,
+    table: &TableDef,
+) -> Result<(Vec<u8>, Tail)> {
+    let appended = |error| Error::new(ErrorKind::Internal, "cannot append to a cold file").with_source(error);
+    parquet.flush().map_err(appended)?;
+    let body = parquet.inner_mut().len();
+    blocks.push(parquet.inner_mut());
+    let offset = parquet.bytes_written() as u64;
+    let (index, blocks) = (index.finish()?, blocks.finish());
+    for (key, part) in [(INDEX_KEY, &index), (BLOCKS_KEY, &blocks)] {
+        let location = Location { offset: parquet.bytes_written() as u64, length: part.len() as u64 };
+        parquet.write_all(part).map_err(appended)?;
+        parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), location.to_string()));
+    }
+    parquet.append_key_value_metadata(KeyValue::new(COLUMNS_KEY.to_owned(), column_names(table)));
+    parquet.finish().map_err(|error| encode_error(table, error))?;
+    let rest = std::mem::take(parquet.inner_mut());
+    let tail = Tail { offset, crc: crc32fast::hash(&rest[body..]) };
+    Ok((rest, tail))
 }
 
 /// Refuses a table whose rows Parquet could never hold, such as one with a struct of no fields: better when it is

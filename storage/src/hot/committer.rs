@@ -29,7 +29,7 @@ use super::{
     record,
     tables::{Tables, record_key},
 };
-use crate::{Durability, Error, ErrorKind, Result, TableDef, clock::Clock, store::Ids};
+use crate::{Durability, Error, ErrorKind, Result, Stamp, TableDef, clock::Clock, store::Ids};
 use thread::Thread;
 
 /// Encoded rows of one statement; generation, sequence number, commit time and checksum are still missing.
@@ -82,6 +82,13 @@ enum Work {
         rows: Rows,
         held: Box<dyn Send>,
     },
+    /// A manifest of files that were written before their commit.
+    Load {
+        table: TableId,
+        schema_version: u32,
+        stamped: Stamped,
+        held: Box<dyn Send>,
+    },
     Freeze {
         table: TableId,
         also: Also,
@@ -90,6 +97,7 @@ enum Work {
     Create {
         def: Arc<TableDef>,
         rows: Rows,
+        stamped: Option<Stamped>,
         replaced: Option<TableId>,
         batch: Batch,
     },
@@ -117,6 +125,9 @@ enum Work {
 
 /// Adds to the batch that freezes the generation it is given.
 type Also = Box<dyn FnOnce(Generation, &mut Batch) + Send>;
+
+/// Adds to the batch what is known only with the number and time of the commit.
+pub(crate) type Stamped = Box<dyn FnOnce(Stamp, &mut Batch) + Send>;
 
 /// What the requester learns.
 #[derive(Clone, Copy)]
@@ -177,6 +188,15 @@ impl Committer {
         }
     }
 
+    /// Commits the files of a load. `held` as for [`Self::rows`].
+    pub async fn load(&self, table: &TableDef, stamped: Stamped, held: Box<dyn Send>) -> Result<Seq> {
+        let (table, schema_version) = (table.id, table.schema_version);
+        match self.request(Work::Load { table, schema_version, stamped, held }).await? {
+            Done::Rows(seq) => Ok(seq),
+            _ => Err(confused()),
+        }
+    }
+
     /// Moves the table to its next generation, together with what `also` adds; returns the one that gets no more rows.
     pub async fn freeze(
         &self,
@@ -205,8 +225,14 @@ impl Committer {
     }
 
     /// Definition, first rows, and the end of the table that it replaces: all of it or nothing.
-    pub async fn create(&self, def: Arc<TableDef>, rows: Rows, replaced: Option<TableId>, batch: Batch) -> Result<()> {
-        self.request(Work::Create { def, rows, replaced, batch }).await.map(|_| ())
+    pub async fn create(
+        &self,
+        def: Arc<TableDef>,
+        (rows, stamped): (Rows, Option<Stamped>),
+        replaced: Option<TableId>,
+        batch: Batch,
+    ) -> Result<()> {
+        self.request(Work::Create { def, rows, stamped, replaced, batch }).await.map(|_| ())
     }
 
     /// The definition of the next version of a table, together with what `batch` says. With `needs_empty`, a table that

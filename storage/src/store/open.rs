@@ -70,6 +70,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         tables,
         committer,
         cold,
+        load_bytes: config.load_bytes.max(1),
         flusher,
         ids,
         clock,

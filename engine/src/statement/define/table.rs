@@ -19,7 +19,7 @@ use crate::{
     context::Context,
     sql::{SystemColumns, is_system_column, normalize, parts},
     statement::output,
-    write::{WritePlan, collect},
+    write::{WritePlan, take_in},
 };
 
 pub(super) async fn create(
@@ -76,8 +76,8 @@ async fn create_as(
         vacancy => vacancy?,
     }
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
-    let rows = collect(&context, &plan, &[]).await?;
-    request.engine.catalog().create_filled(plan.table(), rows, false).await
+    let rows = take_in(request.engine.store(), &context, &plan, &[]).await?;
+    request.engine.catalog().create_filled(plan.table(), rows.filling()?, false).await
 }
 
 /// Columns as a query or an ingest brings them: plain types, system columns refused.

@@ -10,9 +10,9 @@ use std::{
 use insula_proto::{Generation, Seq, TableId};
 use tokio::sync::oneshot;
 
-use super::{After, Done, FIRST_GENERATION, HighWater, Parts, Request, Rows, Work, confused};
+use super::{After, Done, FIRST_GENERATION, HighWater, Parts, Request, Rows, Stamped, Work, confused};
 use crate::{
-    Durability, Error, ErrorKind, Result, TableDef,
+    Durability, Error, ErrorKind, Result, Stamp, TableDef,
     cold::manifest,
     fail_points::FailPoint,
     hot::{
@@ -62,6 +62,7 @@ struct Group {
 
 enum Effect {
     Wrote(TableId, Generation, Load, #[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
+    Loaded(#[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
     Created(Arc<TableDef>, Load, Option<TableId>),
     Froze(TableId, Generation),
     After(After),
@@ -152,12 +153,26 @@ impl Thread {
                 group.sync |= durability == Durability::Sync;
                 Ok((Done::Rows(seq), Effect::Wrote(table, generation, load, held)))
             }
-            Work::Create { def, rows, replaced, batch } => {
-                batch.write_into(&self.parts.db, &mut group.batch)?;
+            Work::Load { table, schema_version, stamped, held } => {
+                // As for rows: a column that became NOT NULL since would be missing from the files.
+                if schema_version < self.current(table)?.writable_from {
+                    return Err(stale());
+                }
+                let seq = self.add_stamped(stamped, Batch::default(), group)?;
+                group.sync = true;
+                Ok((Done::Rows(seq), Effect::Loaded(held)))
+            }
+            Work::Create { def, rows, stamped, replaced, batch } => {
                 // A definition alone takes no number: the order is one of rows.
-                let (seq, load) = match rows.places.is_empty() {
-                    true => (Seq(self.last.seq), Load::default()),
-                    false => self.add_rows(FIRST_GENERATION, rows, group)?,
+                let (seq, load) = match stamped {
+                    Some(stamped) => (self.add_stamped(stamped, batch, group)?, Load::default()),
+                    None => {
+                        batch.write_into(&self.parts.db, &mut group.batch)?;
+                        match rows.places.is_empty() {
+                            true => (Seq(self.last.seq), Load::default()),
+                            false => self.add_rows(FIRST_GENERATION, rows, group)?,
+                        }
+                    }
                 };
                 let active = Active { generation: FIRST_GENERATION, schema_version: def.schema_version };
                 self.active.insert(def.id, active.into());
@@ -249,9 +264,22 @@ impl Thread {
         self.active.get(&table).copied().ok_or_else(gone)
     }
 
+    /// The next number and time.
+    fn stamp(&self) -> Stamp {
+        let updated_micros = self.parts.clock.now_micros().max(self.last.micros);
+        Stamp { seq: Seq(self.last.seq + 1), updated_micros }
+    }
+
+    fn add_stamped(&mut self, stamped: Stamped, mut batch: Batch, group: &mut Group) -> Result<Seq> {
+        let stamp = self.stamp();
+        stamped(stamp, &mut batch);
+        batch.write_into(&self.parts.db, &mut group.batch)?;
+        (self.last.seq, self.last.micros) = (stamp.seq.0, stamp.updated_micros);
+        Ok(stamp.seq)
+    }
+
     fn add_rows(&mut self, generation: Generation, mut rows: Rows, group: &mut Group) -> Result<(Seq, Load)> {
-        let seq = Seq(self.last.seq + 1);
-        let micros = self.parts.clock.now_micros().max(self.last.micros);
+        let Stamp { seq, updated_micros: micros } = self.stamp();
         let mut load = Load { rows: 0, bytes: 0, oldest_micros: Some(micros) };
         for [start, middle, end] in rows.places {
             let (stored, row) = rows.bytes[start..end].split_at_mut(middle - start);
@@ -308,7 +336,7 @@ impl Thread {
                 }
             }
             Effect::Froze(table, active) => tables.froze(table, active),
-            Effect::After(After::Nothing) => {}
+            Effect::Loaded(_) | Effect::After(After::Nothing) => {}
             Effect::After(After::Dropped(table)) => tables.remove(table),
             Effect::After(After::Altered(def)) => tables.altered(def),
             Effect::After(After::Restored(restored)) => tables.adopt(restored),

@@ -4,7 +4,12 @@ use arrow::{
 };
 
 use super::*;
-use crate::{ErrorKind, NewColumn, StoreConfig, WriteSet, cold::fixture, hot::tests::new_table};
+use crate::{
+    ErrorKind, Load, NewColumn, StoreConfig, WriteSet,
+    cold::{fixture, manifest},
+    hot::tests::new_table,
+    load::{Mode, Owners, Scope},
+};
 
 const USER: UserNo = UserNo(5);
 
@@ -29,7 +34,7 @@ fn drop_column(column: &str) -> Alteration {
 }
 
 /// One row, all of whose columns hold this number.
-fn set(table: &Arc<TableDef>, number: i32) -> WriteSet {
+fn batch(table: &Arc<TableDef>, number: i32) -> RecordBatch {
     let column = |data_type: &DataType| -> ArrayRef {
         match data_type {
             DataType::Int64 => Arc::new(Int64Array::from(vec![i64::from(number)])),
@@ -37,9 +42,19 @@ fn set(table: &Arc<TableDef>, number: i32) -> WriteSet {
         }
     };
     let columns = table.columns.iter().map(|c| column(c.field.data_type())).collect();
+    RecordBatch::try_new(table.schema(), columns).unwrap()
+}
+
+fn set(table: &Arc<TableDef>, number: i32) -> WriteSet {
     let mut set = WriteSet::new(Arc::clone(table), USER);
-    set.insert(&RecordBatch::try_new(table.schema(), columns).unwrap()).unwrap();
+    set.insert(&batch(table, number)).unwrap();
     set
+}
+
+async fn load(store: &Arc<Store>, table: &Arc<TableDef>, mode: Mode, number: i32) -> Load {
+    let mut load = store.load(table, Scope::One(USER), mode).await.unwrap();
+    load.push(batch(table, number), Owners::One(USER)).await.unwrap();
+    load
 }
 
 async fn commit(store: &Arc<Store>, table: &Arc<TableDef>, set: WriteSet) -> Result<()> {
@@ -128,6 +143,50 @@ async fn a_write_encoded_before_the_change_is_right_after_it() {
     commit(&store, &old, late).await.unwrap();
     store.flush(table.id).await.unwrap();
     assert_eq!(rows(&store, &table).await, [[Some(1), Some(7), None], [Some(2), Some(7), None]]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_begun_before_the_change_is_right_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, old) = open(&dir).await;
+    commit(&store, &old, set(&old, 3)).await.unwrap();
+    let steps = [add("a", true, Some(7)), add("b", true, None)];
+    let table = store.alter_table(old.id, &steps, None).await.unwrap();
+    let early = [load(&store, &table, Mode::Insert, 1).await, load(&store, &table, Mode::Replace, 2).await];
+    let steps =
+        [drop_column("b"), add("c", false, Some(9)), Alteration::Widen { column: "a".into(), to: DataType::Int64 }];
+    let table = store.alter_table(old.id, &steps, None).await.unwrap();
+    // One that a load replaces lies in a file of the later version.
+    commit(&store, &table, set(&table, 2)).await.unwrap();
+    store.flush(table.id).await.unwrap();
+    for early in early {
+        early.finish().await.unwrap();
+    }
+    load(&store, &table, Mode::Insert, 4).await.finish().await.unwrap();
+    let some = |values: [i64; 3]| values.map(Some).to_vec();
+    assert_eq!(rows(&store, &table).await, [some([1, 1, 9]), some([2, 2, 9]), some([3, 7, 9]), some([4, 4, 4])]);
+    let versions: Vec<u32> =
+        manifest::current(&store.db, table.id).unwrap().files.iter().map(|file| file.schema_version).collect();
+    assert_eq!(versions, [3, 2, 2, 3], "of the definition under which each was written");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_without_a_column_that_needs_a_value_is_stale_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, old) = open(&dir).await;
+    let early = load(&store, &old, Mode::Insert, 1).await;
+    let table = store.alter_table(old.id, &[add("a", false, None)], None).await.unwrap();
+    assert_eq!(early.finish().await.unwrap_err().kind(), ErrorKind::Stale);
+    assert!(rows(&store, &table).await.is_empty());
+    assert!(manifest::current(&store.db, table.id).unwrap().files.is_empty());
+    assert!(manifest::intents(&store.db).unwrap().is_empty());
+    load(&store, &table, Mode::Insert, 1).await.finish().await.unwrap();
+    assert_eq!(rows(&store, &table).await, [[Some(1), Some(1)]]);
+    // Rows that were loaded count as rows.
+    let error = store.alter_table(table.id, &[add("b", false, None)], None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     store.close().await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use insula_proto::UserNo;
-use insula_storage::{MetaBatch, NewTable, Store, TableOptions, WriteSet};
+use insula_storage::{Filling, MetaBatch, NewTable, Store, TableOptions, WriteSet};
 
 use super::{World, statement};
 use crate::{
@@ -116,7 +116,7 @@ async fn create(store: &Arc<Store>, table: NewTable, flush: bool) -> insula_stor
     let def = store.declare_table(table)?;
     let mut rows = WriteSet::new(Arc::clone(&def), UserNo(1));
     rows.insert(&statement::batch(&def, &first_rows()))?;
-    store.create_filled(&def, Some(rows), replaced).await?;
+    store.create_filled(&def, Filling::Set(rows), replaced).await?;
     if flush {
         store.flush(def.id).await?;
     }
