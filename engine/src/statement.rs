@@ -75,6 +75,7 @@ impl Request<'_> {
             settings.schema.clone(),
             visible_columns(named, &settings),
             named.deleted,
+            settings.oracle,
         );
         Ok(self.engine.template().context(self.user, &settings, tables))
     }

@@ -11,6 +11,7 @@ mod hot;
 mod infallible;
 mod live;
 mod prefilter;
+mod oracle;
 mod provider;
 mod resolver;
 mod restore;

@@ -62,7 +62,7 @@ impl ExecutionPlan for TenantGuard {
     }
 }
 
-fn check(batch: RecordBatch, column: usize, owner: UserNo) -> Result<RecordBatch> {
+pub(super) fn check(batch: RecordBatch, column: usize, owner: UserNo) -> Result<RecordBatch> {
     let users = batch.column(column).as_any().downcast_ref::<UInt64Array>();
     // All differences gathered, not the first one sought: that is a loop which the compiler makes wide.
     let differs = |users: &UInt64Array| users.values().iter().fold(0, |differs, no| differs | (no ^ owner.0)) != 0;

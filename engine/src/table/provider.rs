@@ -14,7 +14,7 @@ use datafusion::{
 use insula_proto::UserNo;
 use insula_storage::{TableDef, table};
 
-use super::{cold, hot::HotExec, resolver::LazyView};
+use super::{cold, hot::HotExec, oracle::OracleExec, resolver::LazyView};
 use crate::{Error, sql::SystemColumns};
 
 /// A column as the statement sees it, and where storage keeps it.
@@ -132,6 +132,9 @@ impl TableProvider for UserTable {
         };
         let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
         let slice = self.view.get().slice(&self.def, self.owner).map_err(Error::from)?;
+        if self.view.oracle {
+            return Ok(Arc::new(OracleExec::new(slice, &columns, schema, self.deleted)));
+        }
         let hot = slice.hot_bounds().map_err(Error::from)?;
         let cold = slice.cold().await.map_err(Error::from)?;
 

@@ -37,6 +37,8 @@ pub(crate) fn target_name(table: &TableDef) -> [&str; 3] {
 pub(super) struct LazyView {
     store: Arc<Store>,
     view: OnceLock<Arc<ReadView>>,
+    /// Scans are those of the tests' oracle.
+    pub oracle: bool,
 }
 
 impl LazyView {
@@ -68,8 +70,9 @@ impl Tables {
         namespace: String,
         columns: SystemColumns,
         deleted: bool,
+        oracle: bool,
     ) -> Arc<Self> {
-        let view = Arc::new(LazyView { store, view: OnceLock::new() });
+        let view = Arc::new(LazyView { store, view: OnceLock::new(), oracle });
         let (target, made) = Default::default();
         Arc::new(Self { catalog, user: user.no, namespace, columns, deleted, view, target, made })
     }

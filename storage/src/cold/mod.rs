@@ -21,6 +21,7 @@ pub(crate) mod parquet_type;
 mod pins;
 mod slice;
 mod user_index;
+mod versions;
 pub(crate) mod writer;
 
 use std::{path::Path, sync::Arc};
