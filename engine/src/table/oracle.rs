@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     compute::interleave_record_batch,
     datatypes::{Int64Type, SchemaRef},
 };
