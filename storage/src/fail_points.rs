@@ -52,6 +52,15 @@ points! {
     FlushPersisted "flush.persisted",
     FlushCommitted "flush.committed",
     FlushReclaimed "flush.reclaimed",
+    // Loads: all files written; keys checked and vectors persisted; committed.
+    LoadSealed "load.sealed",
+    LoadChecked "load.checked",
+    LoadCommitted "load.committed",
+    // The object store out of reach, full or broken: before a PUT ends, an fsync, a DELETE; at the first read of a file.
+    ObjectPut "object.put",
+    ObjectSync "object.sync",
+    ObjectDelete "object.delete",
+    ObjectRead "object.read",
     // The start: each may be the second crash in a row.
     RecoverOwned "recover.owned",
     RecoverClaimed "recover.claimed",

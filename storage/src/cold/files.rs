@@ -23,7 +23,7 @@ use super::{
     layout,
     open_file::OpenFile,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, fail_points::FailPoint};
 
 pub(super) struct Files {
     store: Arc<dyn ObjectStore>,
@@ -42,6 +42,7 @@ impl Files {
         if let Some(open) = self.open.get(&file.id) {
             return Ok(open);
         }
+        FailPoint::ObjectRead.reached()?;
         self.met.write().insert(file.id, (file.bytes, file.tail));
         self.load(file.id, path, file.bytes, file.tail).await
     }

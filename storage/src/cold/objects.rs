@@ -77,6 +77,7 @@ impl Objects {
 
     /// Deletes an object; one that is gone already counts as deleted.
     pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
+        FailPoint::ObjectDelete.reached()?;
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             // Below something that is no directory there is no object either.
@@ -86,6 +87,7 @@ impl Objects {
     }
 
     pub(crate) async fn persist(&self, path: &Path) -> Result<()> {
+        FailPoint::ObjectSync.reached()?;
         let Some(root) = &self.root else { return Ok(()) };
         let file = root.join(path.as_ref());
         let root = root.clone();
@@ -212,6 +214,10 @@ impl Upload {
 
     /// Returns the object's size in bytes. It is readable now, but on a local disk not yet durable.
     pub(crate) async fn finish(self) -> Result<u64> {
+        if let Err(error) = FailPoint::ObjectPut.reached() {
+            self.abort().await;
+            return Err(error);
+        }
         let done = match self.parts {
             Some(parts) => parts.finish().await.map(drop),
             None => {

@@ -18,6 +18,7 @@ use crate::{
         manifest::{self, Intent},
         writer::groups::Bounds,
     },
+    fail_points::FailPoint,
     hot::{
         committer::{Rows, Stamped},
         db::Batch,
@@ -97,6 +98,7 @@ impl Sealed {
 
     /// `sure`: nothing has been committed.
     async fn try_commit(&mut self, sure: &mut bool) -> Result<Commit> {
+        FailPoint::LoadSealed.reached()?;
         // Most of what is hot is flushed before anyone has to wait for it.
         self.clear_hot().await?;
         let held = match self.scope {
@@ -112,8 +114,10 @@ impl Sealed {
         let base = manifest::current(&self.store.db, self.table.id)?;
         let next = self.next(&base).await?;
         let (rows, manifest) = (next.rows, next.manifest.clone());
+        FailPoint::LoadChecked.reached()?;
         *sure = false;
         let seq = self.write(next, held).await.inspect_err(|error| *sure = is_refusal(error))?;
+        FailPoint::LoadCommitted.reached()?;
         self.store.cold.retire(self.unnamed(&manifest));
         self.change.reclaim(&base, &manifest).await;
         tracing::info!(table = %self.table.id, rows, files = self.files.len(), "loaded");

@@ -1,7 +1,7 @@
 //! Seeded simulation of the store: what happens, when, and what fails is drawn from one seed, and after every step each
 //! user's rows equal a sorted map, soft-deleted ones within their retention included.
 //!
-//! Several users write; tables are flushed; the clock jumps; views are held over changes and read again; the store is
+//! Several users write, by statement and by load; tables are flushed; the clock jumps; views are held over changes and read again; the store is
 //! closed, or dropped in the middle of a step as a crash does; a fail point, armed at random, makes a step fail as a
 //! full or broken disk would. A statement cut short is wholly there afterwards or wholly absent; no object is left that
 //! no manifest names.

@@ -23,6 +23,7 @@ pub const USERS: u64 = 3;
 pub struct Totals {
     steps: u64,
     statements: u64,
+    loads: u64,
     duplicates: u64,
     flushes: u64,
     alterations: u64,
@@ -41,10 +42,11 @@ impl Totals {
         }
     }
 
-    fn parts(&self) -> [(&'static str, u64); 11] {
+    fn parts(&self) -> [(&'static str, u64); 12] {
         [
             ("steps", self.steps),
             ("statements", self.statements),
+            ("of them loads", self.loads),
             ("refused duplicates", self.duplicates),
             ("flushes", self.flushes),
             ("alterations", self.alterations),
@@ -57,10 +59,11 @@ impl Totals {
         ]
     }
 
-    fn parts_mut(&mut self) -> [&mut u64; 11] {
+    fn parts_mut(&mut self) -> [&mut u64; 12] {
         [
             &mut self.steps,
             &mut self.statements,
+            &mut self.loads,
             &mut self.duplicates,
             &mut self.flushes,
             &mut self.alterations,
@@ -113,7 +116,7 @@ impl World {
     /// Runs one seed to its end; panics where the store and the maps differ.
     pub fn run(seed: u64, tell: bool) -> Totals {
         let mut rng = Rng::new(seed);
-        let life = Life::new();
+        let life = Life::new(&mut rng);
         let table = life.block_on(statement::create_table(life.store(), &mut rng)).unwrap();
         let users = vec![Rows::new(); USERS as usize];
         let (initial, held, others, totals) = Default::default();

@@ -12,7 +12,7 @@ use std::{
 use futures::future::join_all;
 use insula_tests::{Rng, Server, Setup, execute};
 
-use super::workload::{self, Model, Totals, USERS, create_tables, user, verify, write};
+use super::workload::{self, Model, Totals, USERS, create_tables, no_orphans, user, verify, write};
 
 /// Kills until a new pair of tables takes over, so that one run does not only test ever larger tables.
 const EPOCH: u64 = 25;
@@ -42,6 +42,7 @@ async fn no_crash_loses_doubles_or_halves_anything() {
         server.restart();
         models = verify(&server, epoch, ends, &totals).await;
         if (kill + 1) % EPOCH == 0 {
+            no_orphans(&mut server);
             finished.push((epoch, std::mem::replace(&mut models, vec![Model::default(); USERS])));
         }
     }
@@ -50,10 +51,14 @@ async fn no_crash_loses_doubles_or_halves_anything() {
         let ends = models.into_iter().map(|model| (model, None)).collect();
         verify(&server, epoch, ends, &totals).await;
     }
+    no_orphans(&mut server);
     let _ = writeln!(
         err,
-        "crash test: {kills} kills survived; {acknowledged} statements acknowledged and found; {} flushes ended and {} \
-         were killed; of the statements in flight {} were wholly there and {} wholly absent",
+        "crash test: {kills} kills survived; {acknowledged} statements and {} loads acknowledged and found; no orphans; {} \
+         compactions and {} flushes ended and {} of either were killed; of the statements in flight {} were wholly there \
+         and {} wholly absent",
+        totals.loaded(),
+        totals.compactions.load(Ordering::Relaxed),
         totals.flushes.load(Ordering::Relaxed),
         totals.broken_flushes.load(Ordering::Relaxed),
         totals.stored.load(Ordering::Relaxed),
@@ -79,10 +84,13 @@ async fn write_until_killed(
     let flusher =
         workload::flush(server.client("admin").await, epoch, rng.fork(), Arc::clone(&killing), Arc::clone(totals));
     let flusher = tokio::spawn(flusher);
+    let loader = workload::load(server.client("admin").await, epoch, Arc::clone(&killing), Arc::clone(totals));
+    let loader = tokio::spawn(loader);
     tokio::time::sleep(Duration::from_millis(10 + rng.below(250))).await;
     killing.store(true, Ordering::SeqCst);
     server.kill();
     flusher.await.expect("the flushing task");
+    loader.await.expect("the loading task");
     let ends = join_all(writers).await;
     ends.into_iter().map(|end| end.expect("a writing task")).collect()
 }

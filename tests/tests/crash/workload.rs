@@ -1,21 +1,28 @@
-//! The users' statements, what they make of each user's model, and the comparison after a restart.
+//! The users' statements, what they make of each user's model, and the comparison after a restart; beside them flushes,
+//! compactions, and loads of all users' rows at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use futures::TryStreamExt;
-use insula_client::Client;
+use arrow::{
+    array::{Int64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema},
+};
+use futures::{TryStreamExt, stream};
+use insula_client::{Client, Ingest, IngestMode};
 use insula_tests::{Rng, Server, execute, query};
 use tonic::Code;
 
 pub const USERS: usize = 4;
 const KEYS: u64 = 400;
+/// Rows that each user gets of one load.
+const LOAD_ROWS: u64 = 25;
 
 /// What one user must find in the tables of one epoch.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -48,6 +55,27 @@ pub struct Totals {
     pub broken_flushes: AtomicU64,
     pub stored: AtomicU64,
     pub absent: AtomicU64,
+    pub compactions: AtomicU64,
+    loads: Mutex<BTreeMap<u64, Loads>>,
+}
+
+/// Loads of one epoch by number: those that were acknowledged, and those that nobody was told of.
+#[derive(Clone, Default)]
+struct Loads {
+    next: u64,
+    stored: BTreeSet<u64>,
+    uncertain: BTreeSet<u64>,
+}
+
+impl Totals {
+    fn loads<T>(&self, epoch: u64, with: impl FnOnce(&mut Loads) -> T) -> T {
+        with(self.loads.lock().expect("the loads").entry(epoch).or_default())
+    }
+
+    /// Of all epochs.
+    pub fn loaded(&self) -> usize {
+        self.loads.lock().expect("the loads").values().map(|loads| loads.stored.len()).sum()
+    }
 }
 
 pub fn user(index: usize) -> String {
@@ -59,6 +87,7 @@ pub async fn create_tables(server: &Server, epoch: u64) {
     let keyed = "id BIGINT PRIMARY KEY, v BIGINT NOT NULL, s VARCHAR NOT NULL";
     execute(&admin, &format!("CREATE TABLE app.keyed{epoch} ({keyed})")).await;
     execute(&admin, &format!("CREATE TABLE app.log{epoch} (n BIGINT NOT NULL)")).await;
+    execute(&admin, &format!("CREATE TABLE app.loaded{epoch} (part BIGINT NOT NULL, n BIGINT NOT NULL)")).await;
 }
 
 pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
@@ -72,6 +101,7 @@ pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<Atomic
         let begun_before = !killing.load(Ordering::SeqCst);
         let done = async { client.query(&sql).await?.try_collect::<Vec<_>>().await }.await;
         match done {
+            Ok(_) if sql.starts_with("COMPACT") => totals.compactions.fetch_add(1, Ordering::Relaxed),
             Ok(_) => totals.flushes.fetch_add(1, Ordering::Relaxed),
             Err(_) if killing.load(Ordering::SeqCst) => {
                 totals.broken_flushes.fetch_add(u64::from(begun_before), Ordering::Relaxed);
@@ -79,6 +109,43 @@ pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<Atomic
             }
             Err(error) => panic!("{sql}: {:?} {error}", error.code()),
         };
+    }
+}
+
+/// Loads rows of all users, the same for each, until the server dies.
+pub async fn load(client: Client, epoch: u64, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
+    let target = Ingest {
+        namespace: Some("app".into()),
+        table: format!("loaded{epoch}"),
+        mode: IngestMode::Append,
+        user_column: Some("who".into()),
+    };
+    loop {
+        let number = totals.loads(epoch, |loads| {
+            loads.next += 1;
+            loads.uncertain.insert(loads.next);
+            loads.next
+        });
+        let rows: Vec<(usize, u64)> = (0..LOAD_ROWS).flat_map(|n| (0..USERS).map(move |user| (user, n))).collect();
+        let who = StringArray::from_iter_values(rows.iter().map(|(index, _)| user(*index)));
+        let load = Int64Array::from_value(number as i64, rows.len());
+        let n = Int64Array::from_iter_values(rows.iter().map(|(_, n)| *n as i64));
+        let field = |name: &str, data_type: DataType| Field::new(name, data_type, false);
+        let fields = [field("who", DataType::Utf8), field("part", DataType::Int64), field("n", DataType::Int64)];
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(who), Arc::new(load), Arc::new(n)]);
+        let batches = stream::iter([Ok(batch.expect("three columns"))]);
+        match client.ingest(&target, schema, batches).await {
+            Ok(count) => {
+                assert_eq!(count as usize, rows.len());
+                totals.loads(epoch, |loads| {
+                    loads.uncertain.remove(&number);
+                    loads.stored.insert(number);
+                });
+            }
+            Err(_) if killing.load(Ordering::SeqCst) => return,
+            Err(error) => panic!("a load: {:?} {error}", error.code()),
+        }
     }
 }
 
@@ -219,6 +286,7 @@ fn cut(model: &Model, epoch: u64, rng: &mut Rng) -> Step {
 
 /// Compares what each user finds with the model, and returns the models that hold now.
 pub async fn verify(server: &Server, epoch: u64, ends: Vec<(Model, Option<Model>)>, totals: &Totals) -> Vec<Model> {
+    verify_loads(server, epoch, totals).await;
     let mut models = Vec::new();
     for (index, (before, after)) in ends.into_iter().enumerate() {
         let client = server.client(&user(index)).await;
@@ -239,6 +307,44 @@ pub async fn verify(server: &Server, epoch: u64, ends: Vec<(Model, Option<Model>
         }
     }
     models
+}
+
+/// Every load that was acknowledged is there with all its rows of every user; one in flight is so too, or not at all.
+async fn verify_loads(server: &Server, epoch: u64, totals: &Totals) {
+    let expected = totals.loads(epoch, |loads| loads.clone());
+    let mut found: Option<BTreeSet<u64>> = None;
+    for index in 0..USERS {
+        let client = server.client(&user(index)).await;
+        let sql = format!("SELECT part, count(*), count(DISTINCT n) FROM app.loaded{epoch} GROUP BY part");
+        let lines = query(&client, &sql).await;
+        let of_user: BTreeSet<u64> = lines
+            .iter()
+            .map(|line| {
+                let (load, counts) = line.split_once('|').expect("three columns");
+                assert_eq!(counts, format!("{LOAD_ROWS}|{LOAD_ROWS}"), "{} has a part of load {load}", user(index));
+                load.parse().expect("a number")
+            })
+            .collect();
+        let of_first = found.get_or_insert_with(|| of_user.clone());
+        assert_eq!(*of_first, of_user, "a load is there for {} and not for another, or the other way", user(index));
+    }
+    let found = found.unwrap_or_default();
+    assert!(found.is_superset(&expected.stored), "lost loads: {:?}", expected.stored.difference(&found));
+    let unknown: Vec<_> =
+        found.difference(&expected.stored).filter(|load| !expected.uncertain.contains(load)).collect();
+    assert!(unknown.is_empty(), "loads from nowhere: {unknown:?}");
+    totals.loads(epoch, |loads| {
+        loads.stored = found;
+        loads.uncertain.clear();
+    });
+}
+
+/// A start in which the sweep finds an orphan dies of it.
+pub fn no_orphans(server: &mut Server) {
+    // What the last crash left is swept here, and an orderly end leaves nothing.
+    server.restart_armed(None);
+    assert!(server.terminate().success());
+    server.restart_armed(Some("recover.object=return(crash)"));
 }
 
 /// Says which rows differ, not all that there are.

@@ -39,11 +39,17 @@ pub struct Life {
 }
 
 impl Life {
-    pub fn new() -> Self {
+    pub fn new(rng: &mut Rng) -> Self {
         // In memory where that is to be had: a dropped process does not need the disk to lose what it had not written.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let config = StoreConfig { file_bytes: 1 << 20, min_free_bytes: 0, ..StoreConfig::new(dir.path().into()) };
+        let config = StoreConfig {
+            // Files of a few rows, or one for all; loads of many runs, or of one.
+            file_bytes: [1 << 11, 1 << 20][rng.below(2) as usize],
+            load_bytes: [200, 1 << 20][rng.below(2) as usize],
+            min_free_bytes: 0,
+            ..StoreConfig::new(dir.path().into())
+        };
         let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000_000)));
         let mut life = Self { config, clock, running: None, faulty: false, _dir: dir };
         life.try_open().unwrap();

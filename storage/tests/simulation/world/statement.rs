@@ -3,12 +3,15 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arrow::{
-    array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray},
+    array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, UInt64Array},
     compute::cast,
     datatypes::{DataType, Field},
 };
 use insula_proto::UserNo;
-use insula_storage::{Commit, ErrorKind, NewColumn, NewTable, Store, TableDef, TableKind, TableOptions, WriteSet};
+use insula_storage::{
+    Commit, ErrorKind, NewColumn, NewTable, Store, TableDef, TableKind, TableOptions, WriteSet,
+    load::{Mode, Owners, Scope},
+};
 
 use super::{RETENTION_MICROS, Rng, World};
 use crate::{
@@ -22,6 +25,8 @@ type Line = (Key, Values);
 struct Statement {
     user: u64,
     what: What,
+    /// Written straight into files, as large inserts are.
+    load: Option<Scope>,
     count: Option<u64>,
     after: Rows,
 }
@@ -58,10 +63,10 @@ pub async fn create_table(store: &Arc<Store>, rng: &mut Rng) -> insula_storage::
 impl World {
     pub(super) fn write(&mut self) {
         let statement = self.statement();
-        let Statement { user, what, .. } = &statement;
-        self.tell(|| format!("user {user}: {what:?}"));
+        let Statement { user, what, load, .. } = &statement;
+        self.tell(|| format!("user {user}: {what:?} {load:?}"));
         let (store, table, user) = (Arc::clone(self.life.store()), Arc::clone(&self.table), UserNo(*user));
-        let done = self.life.run(&mut self.rng, commit(&store, &table, user, what));
+        let done = self.life.run(&mut self.rng, commit(&store, &table, user, what, *load));
         // A crash needs the only hold on the store.
         drop(store);
         match done {
@@ -69,6 +74,7 @@ impl World {
             Some(Ok(commit)) => {
                 assert_eq!(Some(commit.rows), statement.count, "{:?}", statement.what);
                 self.totals.statements += 1;
+                self.totals.loads += u64::from(statement.load.is_some());
                 let mut after = statement.after;
                 let seq = commit.seq.0 as i64;
                 // Those that the statement made have no number yet.
@@ -110,6 +116,17 @@ impl World {
 
     fn statement(&mut self) -> Statement {
         let user = self.rng.below(super::USERS);
+        let load = match self.rng.below(9) {
+            0 => Some(Scope::One(UserNo(user))),
+            1 => Some(Scope::Many),
+            _ => None,
+        };
+        let statement = self.drawn(user);
+        let inserts = matches!(statement.what, What::Insert(_) | What::Replace(_));
+        Statement { load: load.filter(|_| inserts), ..statement }
+    }
+
+    fn drawn(&mut self, user: u64) -> Statement {
         match self.rng.below(8) {
             0..3 => self.insert(user),
             3..5 => self.replace(user),
@@ -130,7 +147,7 @@ impl World {
             // Of two rows with one key in the statement the second meets the first.
             before.is_none_or(|row| row.deleted)
         });
-        Statement { user, count: fits.then_some(lines.len() as u64), what: What::Insert(lines), after }
+        Statement { user, count: fits.then_some(lines.len() as u64), what: What::Insert(lines), load: None, after }
     }
 
     fn replace(&mut self, user: u64) -> Statement {
@@ -138,7 +155,7 @@ impl World {
         let mut after = self.users[user as usize].clone();
         after.extend(lines.iter().map(|(key, values)| (key.clone(), self.row(values, false))));
         let keys: BTreeSet<&Key> = lines.iter().map(|(key, _)| key).collect();
-        Statement { user, count: Some(keys.len() as u64), what: What::Replace(lines), after }
+        Statement { user, count: Some(keys.len() as u64), what: What::Replace(lines), load: None, after }
     }
 
     fn update(&mut self, user: u64) -> Statement {
@@ -152,14 +169,14 @@ impl World {
             let before = after.insert(key.clone(), self.row(values, false));
             before.is_none_or(|row| row.deleted)
         });
-        Statement { user, count: fits.then_some(old.len() as u64), what: What::Update(old, new), after }
+        Statement { user, count: fits.then_some(old.len() as u64), what: What::Update(old, new), load: None, after }
     }
 
     fn delete(&mut self, user: u64) -> Statement {
         let old = self.live(user);
         let mut after = self.users[user as usize].clone();
         after.extend(old.iter().map(|(key, values)| (key.clone(), self.row(values, true))));
-        Statement { user, count: Some(old.len() as u64), what: What::Delete(old), after }
+        Statement { user, count: Some(old.len() as u64), what: What::Delete(old), load: None, after }
     }
 
     /// Some of the user's live rows: those whose number is below a limit.
@@ -194,7 +211,11 @@ async fn commit(
     table: &Arc<TableDef>,
     user: UserNo,
     what: &What,
+    load: Option<Scope>,
 ) -> insula_storage::Result<Commit> {
+    if let Some(scope) = load {
+        return commit_load(store, table, user, what, scope).await;
+    }
     let lock = store.lock(table, user).await;
     let mut set = WriteSet::new(Arc::clone(table), user);
     match what {
@@ -204,6 +225,29 @@ async fn commit(
         What::Delete(lines) => set.delete(None, &batch(table, lines))?,
     }
     store.commit(&lock, set).await
+}
+
+async fn commit_load(
+    store: &Arc<Store>,
+    table: &Arc<TableDef>,
+    user: UserNo,
+    what: &What,
+    scope: Scope,
+) -> insula_storage::Result<Commit> {
+    let (lines, mode) = match what {
+        What::Insert(lines) => (lines, Mode::Insert),
+        What::Replace(lines) => (lines, Mode::Replace),
+        other => panic!("no load: {other:?}"),
+    };
+    let mut load = store.load(table, scope, mode).await?;
+    for some in lines.chunks(3) {
+        let owners = match scope {
+            Scope::One(user) => Owners::One(user),
+            Scope::Many => Owners::Each(UInt64Array::from_value(user.0, some.len())),
+        };
+        load.push(batch(table, some), owners).await?;
+    }
+    load.finish().await
 }
 
 pub fn batch(table: &TableDef, lines: &[Line]) -> RecordBatch {
