@@ -36,6 +36,23 @@ async fn open(dir: &std::path::Path) -> Arc<Engine> {
     Engine::open(config).await.unwrap()
 }
 
+/// Rows as text, one a line.
+async fn lines(outcome: Outcome) -> Result<Vec<String>, Error> {
+    let batches: Vec<_> = match outcome {
+        Outcome::Count(count) => return Ok(vec![count.to_string()]),
+        Outcome::Rows { rows, .. } => rows.try_collect().await?,
+    };
+    let options = FormatOptions::new().with_null("NULL");
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options));
+        let columns: Vec<_> = columns.collect::<Result<_, _>>().unwrap();
+        let line = |i: usize| columns.iter().map(|c| c.value(i).to_string()).collect::<Vec<_>>().join("|");
+        lines.extend((0..batch.num_rows()).map(line));
+    }
+    Ok(lines)
+}
+
 impl World {
     async fn new(seed: u64, tell: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -61,26 +78,13 @@ impl World {
         world
     }
 
-    /// Rows as text, one a line.
     async fn ask(&self, user: &str, sql: &str, oracle: bool) -> Result<Vec<String>, Error> {
         let identity = self.engine.vouched(user).await?;
         let session = Arc::new(Session::new(&identity));
         if oracle {
             session.read_through_oracle();
         }
-        let batches: Vec<_> = match self.engine.execute(&identity, &session, sql, Vec::new()).await? {
-            Outcome::Count(count) => return Ok(vec![count.to_string()]),
-            Outcome::Rows { rows, .. } => rows.try_collect().await?,
-        };
-        let options = FormatOptions::new().with_null("NULL");
-        let mut lines = Vec::new();
-        for batch in batches {
-            let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options));
-            let columns: Vec<_> = columns.collect::<Result<_, _>>().unwrap();
-            let line = |i: usize| columns.iter().map(|c| c.value(i).to_string()).collect::<Vec<_>>().join("|");
-            lines.extend((0..batch.num_rows()).map(line));
-        }
-        Ok(lines)
+        lines(self.engine.execute(&identity, &session, sql, Vec::new()).await?).await
     }
 
     async fn run(&self, user: &str, sql: &str) -> Result<(), Error> {
@@ -273,4 +277,25 @@ async fn the_oracle_has_a_plan_of_its_own() {
     assert!(world.run("ann", "SET oracle = true").await.is_err());
     assert!(world.run("ann", "SET insula.oracle = true").await.is_err());
     world.engine.close().await.unwrap();
+}
+
+/// Two files whose keys overlap are merged, under a limit too.
+#[tokio::test]
+async fn the_order_of_the_key_holds_under_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path()).await;
+    let admin = engine.vouched("admin").await.unwrap();
+    let session = Arc::new(Session::new(&admin));
+    for sql in [
+        "CREATE TABLE t (k BIGINT PRIMARY KEY)",
+        "INSERT INTO t VALUES (9), (13), (17)",
+        "FLUSH TABLE t",
+        "INSERT INTO t VALUES (12), (28)",
+        "FLUSH TABLE t",
+    ] {
+        lines(engine.execute(&admin, &session, sql, Vec::new()).await.unwrap()).await.unwrap();
+    }
+    let ordered = engine.execute(&admin, &session, "SELECT k FROM t ORDER BY k LIMIT 4", Vec::new()).await.unwrap();
+    assert_eq!(lines(ordered).await.unwrap(), ["9", "12", "13", "17"]);
+    engine.close().await.unwrap();
 }

@@ -345,6 +345,7 @@ pub fn no_orphans(server: &mut Server) {
     server.restart_armed(None);
     assert!(server.terminate().success());
     server.restart_armed(Some("recover.object=return(crash)"));
+    server.restart_armed(None);
 }
 
 /// Says which rows differ, not all that there are.
