@@ -13,7 +13,7 @@ use datafusion::execution::{
 };
 use futures::stream::BoxStream;
 use insula_proto::UserNo;
-use insula_storage::Store;
+use insula_storage::{CheckReport, Finding, Store, StoreConfig};
 
 use crate::{
     Identity, Result, Session, catalog::Catalog, context::Template, functions::Functions, statement::Request,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub struct EngineConfig {
-    pub store: insula_storage::StoreConfig,
+    pub store: StoreConfig,
     /// Bytes of all statements together.
     pub memory_limit: usize,
     /// Password of `admin` at first start; `None`: a random one, written to `DATA_DIR/admin-password` (0600).
@@ -102,6 +102,11 @@ pub struct Engine {
 
 impl Engine {
     pub const CATALOG: &'static str = "insula";
+
+    /// Looks for damage in a database that no server has open; see [`Store::check`].
+    pub async fn check(config: &StoreConfig, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<CheckReport> {
+        Ok(Store::check(config, tell).await?)
+    }
 
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
         let data_dir = config.store.data_dir.clone();

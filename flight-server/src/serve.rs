@@ -163,17 +163,25 @@ fn builder(settings: &Settings) -> Result<Server, Error> {
     }
 }
 
+pub fn store_config(settings: &Settings) -> StoreConfig {
+    StoreConfig {
+        store_url: settings.store.clone(),
+        file_bytes: FILE_BYTES,
+        min_free_bytes: MIN_FREE_BYTES,
+        load_bytes: (memory_limit(settings) / LOAD_SHARE).clamp(SMALLEST_LOAD, LARGEST_LOAD),
+        ..StoreConfig::new(settings.data_dir.clone())
+    }
+}
+
+/// Of memory.
+fn memory_limit(settings: &Settings) -> usize {
+    usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX)
+}
+
 fn engine_config(settings: &Settings) -> EngineConfig {
-    let memory_limit = usize::try_from(settings.memory_limit.as_u64()).unwrap_or(usize::MAX);
     EngineConfig {
-        store: StoreConfig {
-            store_url: settings.store.clone(),
-            file_bytes: FILE_BYTES,
-            min_free_bytes: MIN_FREE_BYTES,
-            load_bytes: (memory_limit / LOAD_SHARE).clamp(SMALLEST_LOAD, LARGEST_LOAD),
-            ..StoreConfig::new(settings.data_dir.clone())
-        },
-        memory_limit,
+        store: store_config(settings),
+        memory_limit: memory_limit(settings),
         admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),
     }
 }

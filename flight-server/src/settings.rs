@@ -55,7 +55,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// Object store of the cold tier: file:///DIR or memory:// [default: DATA_DIR/cold]
+    /// Object store of the cold tier: file:///DIR, s3://BUCKET/PREFIX or memory:// [default: DATA_DIR/cold]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
@@ -99,6 +99,13 @@ pub struct Flags {
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+}
+
+impl Flags {
+    /// The two that say where a database is.
+    pub fn of_database(data_dir: Option<PathBuf>, store: Option<String>) -> Self {
+        Self { data_dir, store, ..Self::default() }
+    }
 }
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]

@@ -5,6 +5,7 @@
 
 mod backup;
 mod change;
+mod check;
 mod clock;
 mod cold;
 mod error;
@@ -19,6 +20,7 @@ pub mod table;
 mod write;
 
 pub use backup::BackupReport;
+pub use check::{CheckReport, Finding};
 pub use clock::{Clock, SystemClock};
 pub use cold::{
     Stamp,

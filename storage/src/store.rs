@@ -37,13 +37,13 @@ pub(crate) use ids::Ids;
 pub(crate) use lock_file::LockFile;
 pub(crate) use locks::Held;
 use locks::Locks;
-pub(crate) use open::load_tables;
+pub(crate) use open::{load_def, load_tables};
 
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// RocksDB lies in `DIR/hot`.
     pub data_dir: PathBuf,
-    /// `None`: the local directory `DIR/cold`, fsynced by us. `Some(url)`: `file:///…` or `memory://`.
+    /// `None`: the local directory `DIR/cold`, fsynced by us. `Some(url)`: `file:///…`, `s3://BUCKET/PREFIX` or `memory://`.
     pub store_url: Option<String>,
     /// Target size of a Parquet file in bytes; a flush makes as few files as this allows.
     pub file_bytes: u64,

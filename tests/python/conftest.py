@@ -128,6 +128,7 @@ def refused():
 class Refusal:
     def __init__(self, code: str, *words: str):
         self.code, self.words = code, words
+        self.text = ""
 
     def __enter__(self):
         return self
@@ -136,6 +137,7 @@ class Refusal:
         assert error is not None, f"this was not refused; expected {self.code}"
         if not isinstance(error, dbapi.Error):
             return False
+        self.text = str(error)
         assert adbc.code(error) == self.code, f"expected {self.code}, got: {error}"
         for word in self.words:
             assert word in str(error), f"the message does not name {word!r}: {error}"

@@ -1,13 +1,15 @@
 """A byte that changed on disk: the statements that need it say DATA_LOSS, and everything else goes on."""
 
+import json
 import random
+import subprocess
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import Login
-from demo.server import ADMIN_PASSWORD, Server
+from demo.server import ADMIN_PASSWORD, Server, binary
 
 # Pages end after 20,000 rows, so each user has at least one of their own.
 ROWS = 40_000
@@ -47,6 +49,12 @@ def flip(path, at: int) -> None:
         (byte,) = file.read(1)
         file.seek(at)
         file.write(bytes([byte ^ 1]))
+
+
+def check(server, *flags) -> tuple[int, list[str]]:
+    command = [binary(), "check", "--data-dir", server.data_dir, *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return ended.returncode, ended.stdout.splitlines()
 
 
 def test_a_flipped_byte_of_a_page_fails_what_needs_it(world, refused, tmp_path):
@@ -100,3 +108,68 @@ def test_a_flipped_byte_of_the_footer_fails_its_table_alone(world, refused):
             login.query("SELECT count(note) FROM app.t")
         assert login.rows("SELECT id FROM app.other") == [(1,)]
     ann.change("INSERT INTO app.other VALUES (2)")
+
+
+def test_a_flipped_byte_of_the_hot_tier_fails_what_needs_it(tmp_path, refused):
+    with Server(tmp_path / "data") as server:
+        admin = Login(server, "admin", ADMIN_PASSWORD)
+        admin.change("CREATE NAMESPACE app")
+        admin.change("CREATE TABLE app.t (id BIGINT PRIMARY KEY, note TEXT)")
+        noise = random.Random(7)
+        for name in ("ann", "ben"):
+            admin.change(f"CREATE USER {name} PASSWORD '{name}'")
+            user = Login(server, name, name)
+            rows = ", ".join(f"({n}, '{noise.randbytes(60).hex()}')" for n in range(500))
+            user.change(f"INSERT INTO app.t VALUES {rows}")
+            user.close()
+        admin.close()
+        # What a start finds in its log goes to files, of which the rows' is by far the largest.
+        assert server.stop() == 0
+        server.start()
+        assert server.stop() == 0
+        path = max(server.data_dir.glob("hot/*.sst"), key=lambda path: path.stat().st_size)
+        size = path.stat().st_size
+        assert size > 50_000
+        flip(path, size // 8)
+        code, (fault, *_) = check(server)
+        assert code == 1 and f"hot/{path.name}" in fault, fault
+
+        server.start()
+        logins = [Login(server, name, password) for name, password in
+                  (("admin", ADMIN_PASSWORD), ("ann", "ann"), ("ben", "ben"))]
+        admin, ann, ben = logins
+        with refused("DataLoss") as refusal:
+            ann.query("SELECT sum(length(note)) FROM app.t")
+        assert path.name not in refusal.text and str(tmp_path) not in refusal.text, refusal.text
+        assert ben.rows("SELECT sum(length(note)), count(*) FROM app.t") == [(120 * 500, 500)]
+        ben.change("INSERT INTO app.t VALUES (1000, 'more')")
+        with refused("DataLoss"):
+            admin.query("FLUSH TABLE app.t")
+        assert ben.rows("SELECT count(*) FROM app.t") == [(501,)]
+        for login in logins:
+            login.close()
+
+
+def test_check_lists_each_fault_and_says_so_with_its_exit_code(world):
+    server, admin, ann, ben = world
+    ann.change("UPDATE app.t SET note = 'new' WHERE id < 10")
+    for login in (admin, ann, ben):
+        login.close()
+    code, said = check(server)
+    assert code == 1 and not said, "the server runs"
+    assert server.stop() == 0
+    code, (total,) = check(server)
+    assert code == 0 and total.endswith("; 0 faults") and "2 tables, 1 files" in total, total
+    path = parquet_file(server)
+    flip(path, BLOCK + 7)
+    flip(path, 3 * BLOCK)
+    (path.parent / "01a2085b-f8b8-757e-8ffb-a20d32e7ed41.dv").write_bytes(b"of nobody")
+    code, said = check(server, "--format", "json")
+    *faults, total = map(json.loads, said)
+    assert code == 1 and [(fault["place"], fault["offset"]) for fault in faults] == [
+        (f"{path.parent.name}/{path.name}", BLOCK), (f"{path.parent.name}/{path.name}", 3 * BLOCK)]
+    assert total["kind"] == "sum" and total["faults"] == 2 and total["tables"] == 2, total
+    flip(path, BLOCK + 7)
+    flip(path, 3 * BLOCK)
+    code, (fault, total) = check(server)
+    assert code == 1 and fault.startswith("fault: ") and ".dv" in fault, fault

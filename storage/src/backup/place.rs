@@ -37,7 +37,8 @@ impl Place {
         // Asked before the directory is made, so of what there is of it.
         let place = url.strip_prefix("file://").map(FsPath::new);
         let existing = place.and_then(|place| place.ancestors().find_map(|part| part.canonicalize().ok()));
-        if existing.is_some_and(|place| ours.iter().flatten().any(|ours| place.starts_with(ours))) {
+        let inside = existing.is_some_and(|place| ours.iter().flatten().any(|ours| place.starts_with(ours)));
+        if inside || cold.encloses(url) {
             let message = format!("{url} lies inside the server's own directories; use a place of its own");
             return Err(Error::new(ErrorKind::FailedPrecondition, message));
         }
@@ -74,7 +75,7 @@ impl Place {
 
     pub async fn require_vacancy(&self) -> Result<()> {
         match self.contents().await {
-            Ok(None) => Ok(()),
+            Ok(None) => self.objects.require_conditional_writes().await,
             Ok(Some(_)) => {
                 let message = format!("there is a backup at {} already; name another place", self.url);
                 Err(Error::new(ErrorKind::AlreadyExists, message))

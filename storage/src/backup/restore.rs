@@ -104,7 +104,7 @@ async fn fetch_checkpoint(place: &Place, contents: &Contents, scratch: &Scratch)
         copy(place.store(), &object_path(contents.id, &file.path), upload, Some(file)).await?;
     }
     let directory = scratch.path(HOT);
-    blocking(move || Db::open_copy(&directory)).await
+    blocking(move || Db::open_read_only(&directory)).await
 }
 
 /// Every object that a manifest names must be part of the backup.

@@ -47,7 +47,7 @@ impl Store {
         let created_micros = self.clock.now_micros();
         let (scratch, hot) = blocking(move || scratch.files(HOT).map(|files| (scratch, files))).await?;
         let directory = scratch.path(HOT);
-        let (tables, manifests) = blocking(move || manifests(&Db::open_copy(&directory)?)).await?;
+        let (tables, manifests) = blocking(move || manifests(&Db::open_read_only(&directory)?)).await?;
 
         let from = scratch.objects()?;
         for name in hot {

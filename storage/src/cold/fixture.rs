@@ -74,11 +74,20 @@ pub(super) fn note_key(id: i64) -> Vec<u8> {
 }
 
 pub(super) async fn write(cold: &ColdTier, table: &TableDef, batches: &[RecordBatch]) -> ColdFile {
+    let keyed: Vec<_> = batches.iter().map(|batch| (batch.clone(), keys_of(table, batch))).collect();
+    write_keyed(cold, table, &keyed).await
+}
+
+/// As [`write`], with the keys that the user index is to be made of.
+pub(super) async fn write_keyed(
+    cold: &ColdTier,
+    table: &TableDef,
+    batches: &[(RecordBatch, Vec<Vec<u8>>)],
+) -> ColdFile {
     let mut writer = FileWriter::new(table).unwrap();
     let id = Uuid::now_v7();
     let mut upload = cold.upload(layout::file_path(table.id, id));
-    for batch in batches {
-        let keys = keys_of(table, batch);
+    for (batch, keys) in batches {
         writer.write(table, batch, keys.iter().map(Vec::as_slice)).unwrap();
         upload.write(writer.take().into()).await.unwrap();
     }

@@ -174,12 +174,13 @@ pub(crate) fn current(db: &Db, table: TableId) -> Result<Manifest> {
 
 /// The manifests of all tables.
 pub(crate) fn all(db: &Arc<Db>) -> Result<Vec<(TableId, Manifest)>> {
+    each(db)?.into_iter().map(|(table, manifest)| Ok((table, manifest?))).collect()
+}
+
+/// As [`all`], with the damage of each.
+pub(crate) fn each(db: &Arc<Db>) -> Result<Vec<(TableId, Result<Manifest>)>> {
     let records = db.scan(Family::Manifest, &[MANIFEST])?.into_iter();
-    let manifests = records.map(|(key, value)| {
-        let table = table_of(&key)?;
-        Ok((table, open_manifest(table, &value)?))
-    });
-    manifests.collect()
+    records.map(|(key, value)| table_of(&key).map(|table| (table, open_manifest(table, &value)))).collect()
 }
 
 /// All intents: after a crash, the changes that were under way.

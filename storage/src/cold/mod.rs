@@ -8,6 +8,7 @@
 
 pub(crate) mod blocks;
 mod cache;
+mod check;
 mod deletion_vector;
 mod files;
 pub(crate) mod find;
@@ -32,6 +33,7 @@ use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+pub(crate) use check::Flaw;
 pub use manifest::Stamp;
 pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
@@ -57,7 +59,7 @@ pub(crate) struct ColdTier {
 }
 
 impl ColdTier {
-    /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…` or `memory://`.
+    /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…`, `s3://…` or `memory://`.
     pub(crate) fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
         let objects = Objects::open(url, data_dir)?;
         Ok(Self {
@@ -96,6 +98,11 @@ impl ColdTier {
     /// The directory of a local store.
     pub(crate) fn root(&self) -> Option<&Path> {
         self.objects.root()
+    }
+
+    /// Whether a place lies within the bucket and prefix of this store.
+    pub(crate) fn encloses(&self, url: &str) -> bool {
+        self.objects.encloses(url)
     }
 
     /// Must be taken **before** the RocksDB snapshot of a view, and live as long as it: what a manifest seen through
@@ -150,6 +157,14 @@ impl ColdTier {
     /// Deletes every object of ours that `named` does not hold. Only at start, before anything is written.
     pub(crate) async fn sweep(&self, named: &std::collections::HashSet<String>) -> Result<u64> {
         self.objects.sweep(named).await
+    }
+
+    /// The object that says whose the store is.
+    pub(crate) const OWNER: &str = objects::OWNER;
+
+    /// What that object says.
+    pub(crate) async fn owner(&self) -> Result<Bytes> {
+        self.objects.read(&object_store::path::Path::from(Self::OWNER)).await
     }
 
     /// The objects of ours that `named` does not hold.

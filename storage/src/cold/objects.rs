@@ -13,48 +13,31 @@ use std::{
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart, local::LocalFileSystem, memory::InMemory,
-    path::Path,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, path::Path};
 use uuid::Uuid;
 
 use super::layout;
 use crate::{Error, ErrorKind, Result, fail_points::FailPoint};
-
-/// Bytes gathered before an upload turns into one of many parts, and the size of a part.
-const PART_BYTES: usize = 8 << 20;
-/// Parts of one upload under way at a time.
-const PARTS_IN_FLIGHT: usize = 4;
+use place::Place;
+pub(crate) use upload::Upload;
 
 /// The object that says whose the store is.
-const OWNER: &str = "insula-owner";
+pub(super) const OWNER: &str = "insula-owner";
+/// An object that is there for a moment of each start.
+const PROBE: &str = "insula-probe";
 
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
+    place: Place,
     /// Directory of the local store, whose files we fsync ourselves.
     root: Option<PathBuf>,
 }
 
 impl Objects {
     pub(crate) fn open(url: Option<&str>, data_dir: &FsPath) -> Result<Self> {
-        let root = match url {
-            None => data_dir.join("cold"),
-            Some("memory://" | "memory:///") => return Ok(Self { store: Arc::new(InMemory::new()), root: None }),
-            Some(url) => match url.strip_prefix("file://") {
-                Some(path) if path.starts_with('/') && !path.contains(['%', '?', '#']) => PathBuf::from(path),
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Invalid,
-                        format!("object store \"{url}\" is not supported; use file:///ABSOLUTE/PATH or memory://"),
-                    ));
-                }
-            },
-        };
-        create_dir_synced(&root).map_err(|error| io_error("create directory", &root, error))?;
-        let root = root.canonicalize().map_err(|error| io_error("resolve directory", &root, error))?;
-        let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| store_error("open", &root, error))?;
-        Ok(Self { store: Arc::new(store), root: Some(root) })
+        let place = Place::parse(url, data_dir)?;
+        let (store, root) = place.open()?;
+        Ok(Self { store, place, root })
     }
 
     /// The directory of a local store.
@@ -103,13 +86,15 @@ impl Objects {
         .await
     }
 
+    /// Makes the store this database's own, or finds that it is.
     pub(super) async fn claim(&self, owner: Uuid) -> Result<()> {
+        self.require_conditional_writes().await?;
         let path = Path::from(OWNER);
         let ours = owner.to_string();
-        match self.store.put_opts(&path, ours.clone().into(), PutMode::Create.into()).await {
-            Ok(_) => return self.persist(&path).await,
+        match upload::create(&self.store, &path, ours.clone().into()).await {
+            Ok(()) => return self.persist(&path).await,
             Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(store_error("create", &path, error)),
+            Err(error) => return Err(self.unusable("create", &path, error)),
         }
         let found = self.read(&path).await?;
         if found == ours.as_bytes() {
@@ -121,9 +106,47 @@ impl Objects {
             put.map_err(|error| store_error("write", &path, error))?;
             return self.persist(&path).await;
         }
-        let place = self.root.as_ref().map_or_else(|| "memory".to_owned(), |root| root.display().to_string());
-        let message = format!("the object store at {place} holds another database's files; use a place of its own");
+        let message =
+            format!("the object store at {} holds another database's files; use a place of its own", self.place);
         Err(Error::new(ErrorKind::FailedPrecondition, message))
+    }
+
+    /// Two servers at one place find each other because only one of them can create an object. A store that lets both
+    /// must not be used.
+    pub(crate) async fn require_conditional_writes(&self) -> Result<()> {
+        if self.root.is_some() {
+            return Ok(());
+        }
+        let path = Path::from(PROBE);
+        let put = || self.store.put_opts(&path, PROBE.into(), PutMode::Create.into());
+        // A probe that is there already, of a start that was cut short, answers the question too.
+        let verdict = match put().await {
+            Ok(_) => put().await,
+            refused => refused,
+        };
+        let message = match verdict {
+            Err(object_store::Error::AlreadyExists { .. }) => return self.delete(&path).await,
+            Ok(_) => "it overwrites an object although If-None-Match forbids it",
+            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                "it knows no If-None-Match"
+            }
+            Err(error) => return Err(self.unusable("create", &path, error)),
+        };
+        self.delete(&path).await?;
+        let message =
+            format!("the object store at {} cannot be used: {message}; use one with conditional writes", self.place);
+        Err(Error::new(ErrorKind::FailedPrecondition, message))
+    }
+
+    /// An error at start, of which the operator may read all.
+    fn unusable(&self, verb: &str, path: &Path, error: object_store::Error) -> Error {
+        let message = format!("cannot use the object store at {}: {error}", self.place);
+        Error::new(store_error(verb, path, error).kind(), message)
+    }
+
+    /// Whether all of the other's objects would lie among ours.
+    pub(crate) fn encloses(&self, url: &str) -> bool {
+        Place::parse(Some(url), FsPath::new("")).is_ok_and(|other| self.place.encloses(&other))
     }
 
     /// Relative paths of the objects of ours that `named` does not hold.
@@ -138,6 +161,7 @@ impl Objects {
         Ok(listed.into_iter().filter(|path| layout::is_ours(path) && !named.contains(path)).collect())
     }
 
+    /// Deletes the objects of ours that `named` does not hold; how many there were.
     pub(super) async fn sweep(&self, named: &HashSet<String>) -> Result<u64> {
         let orphans = self.unnamed(named).await?;
         for path in &orphans {
@@ -171,72 +195,6 @@ fn local_objects(root: &FsPath) -> io::Result<Vec<String>> {
         }
     }
     Ok(found)
-}
-
-/// One object being written: a single PUT while it is small, parts beyond that.
-pub(crate) struct Upload {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    waiting: Vec<Bytes>,
-    waiting_bytes: usize,
-    parts: Option<WriteMultipart>,
-    bytes: u64,
-}
-
-impl Upload {
-    pub(crate) fn new(store: &Arc<dyn ObjectStore>, path: Path) -> Self {
-        Self { store: Arc::clone(store), path, waiting: Vec::new(), waiting_bytes: 0, parts: None, bytes: 0 }
-    }
-
-    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.bytes += bytes.len() as u64;
-        if self.parts.is_none() {
-            self.waiting_bytes += bytes.len();
-            self.waiting.push(bytes);
-            if self.waiting_bytes < PART_BYTES {
-                return Ok(());
-            }
-            let upload = self.store.put_multipart(&self.path).await;
-            let upload = upload.map_err(|error| store_error("create", &self.path, error))?;
-            self.parts = Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
-        } else {
-            self.waiting.push(bytes);
-        }
-        if let Some(parts) = &mut self.parts {
-            for bytes in self.waiting.drain(..) {
-                let ready = parts.wait_for_capacity(PARTS_IN_FLIGHT).await;
-                ready.map_err(|error| store_error("write", &self.path, error))?;
-                parts.put(bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the object's size in bytes. It is readable now, but on a local disk not yet durable.
-    pub(crate) async fn finish(self) -> Result<u64> {
-        if let Err(error) = FailPoint::ObjectPut.reached() {
-            self.abort().await;
-            return Err(error);
-        }
-        let done = match self.parts {
-            Some(parts) => parts.finish().await.map(drop),
-            None => {
-                let payload: PutPayload = self.waiting.into_iter().collect();
-                self.store.put_opts(&self.path, payload, PutMode::Create.into()).await.map(drop)
-            }
-        };
-        done.map_err(|error| store_error("write", &self.path, error))?;
-        Ok(self.bytes)
-    }
-
-    /// Gives up what was uploaded so far.
-    pub(crate) async fn abort(self) {
-        if let Some(parts) = self.parts
-            && let Err(error) = parts.abort().await
-        {
-            tracing::warn!(path = %self.path, %error, "upload could not be aborted");
-        }
-    }
 }
 
 /// Creates a directory and its missing parents, each durable in the directory above it.
@@ -303,5 +261,7 @@ fn is_caused_by(error: &object_store::Error, what: impl Fn(&io::Error) -> bool) 
     false
 }
 
+mod place;
 #[cfg(test)]
 mod tests;
+mod upload;

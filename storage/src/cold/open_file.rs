@@ -27,7 +27,7 @@ use crate::{Error, ErrorKind, Result};
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
 /// Bytes read at a time of a file that is read whole: many blocks.
-const PIECE: u64 = 64 * BLOCK;
+pub(super) const PIECE: u64 = 64 * BLOCK;
 
 pub(super) struct OpenFile {
     reader: Reader,
@@ -64,6 +64,15 @@ impl OpenFile {
 
     pub(super) fn metadata(&self) -> &ArrowReaderMetadata {
         &self.metadata
+    }
+
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.reader.blocks
+    }
+
+    /// Names of all columns.
+    pub(super) fn columns(&self) -> Vec<String> {
+        self.metadata.schema().fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// Size of the whole file.

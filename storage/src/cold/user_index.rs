@@ -159,6 +159,15 @@ impl UserIndex {
         self.rows
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.users
+    }
+
+    /// The entry of the user at `i` in the order of users.
+    pub(super) fn nth(&self, i: usize) -> Result<(UserNo, Entry<'_>)> {
+        Ok((self.user(i)?, self.entry(i)?))
+    }
+
     pub(super) fn get(&self, user: UserNo) -> Result<Option<Entry<'_>>> {
         let (mut low, mut high) = (0, self.users);
         while low < high {

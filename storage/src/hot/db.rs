@@ -11,7 +11,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::key;
+use super::{key, sealed::Sealer};
 use crate::{Error, ErrorKind, Result, store::LockFile};
 
 const WRITE_BUFFER: usize = 64 << 20;
@@ -80,6 +80,8 @@ impl Batch {
 
 pub(crate) struct Db {
     rocks: rocksdb::DB,
+    /// Behind RocksDB in this struct, for it lists the files that RocksDB has closed.
+    _sealer: Option<Sealer>,
     /// Behind RocksDB in this struct, so that the directory stays ours until RocksDB has closed. A copy that is only
     /// read has none.
     _lock: Option<LockFile>,
@@ -87,6 +89,7 @@ pub(crate) struct Db {
 
 impl Db {
     pub fn open(path: &Path, lock: LockFile) -> Result<Arc<Self>> {
+        let sealer = Sealer::unseal(path)?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE);
         let families = [Family::Meta, Family::Manifest, Family::Hot];
         let descriptors = families.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)));
@@ -97,18 +100,18 @@ impl Db {
             };
             Error::new(kind, format!("cannot open the hot tier at {}: {e}", path.display())).with_source(e)
         })?;
-        Ok(Arc::new(Self { rocks, _lock: Some(lock) }))
+        Ok(Arc::new(Self { rocks, _sealer: Some(sealer), _lock: Some(lock) }))
     }
 
-    /// A checkpoint, for reading.
-    pub fn open_copy(path: &Path) -> Result<Arc<Self>> {
+    /// A checkpoint, or a database that nobody has open. Nothing is changed.
+    pub fn open_read_only(path: &Path) -> Result<Arc<Self>> {
         let families = [Family::Meta, Family::Manifest, Family::Hot].map(Family::name);
         let mut options = Options::default();
         options.set_paranoid_checks(true);
         let rocks = rocksdb::DB::open_cf_for_read_only(&options, path, families, false).map_err(|e| {
-            Error::new(ErrorKind::DataLoss, format!("the hot tier of a backup cannot be opened: {e}")).with_source(e)
+            Error::new(ErrorKind::DataLoss, format!("the hot tier cannot be opened to read: {e}")).with_source(e)
         })?;
-        Ok(Arc::new(Self { rocks, _lock: None }))
+        Ok(Arc::new(Self { rocks, _sealer: None, _lock: None }))
     }
 
     /// Puts the database as it is into a new directory: links to its immutable files, and the rest copied.

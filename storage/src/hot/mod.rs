@@ -11,6 +11,7 @@ pub mod key;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod scan;
+pub(crate) mod sealed;
 pub(crate) mod tables;
 pub(crate) mod value;
 

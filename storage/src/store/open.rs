@@ -100,40 +100,56 @@ fn open_database(data_dir: &Path) -> Result<Arc<Db>> {
 /// Definitions and generations as they were left, and what each table has in the hot tier: counted, since a counter on
 /// disk would have to be written with every row.
 pub(crate) fn load_tables(db: &Arc<Db>) -> Result<Tables> {
-    let mut loads = count_rows(db)?;
     let tables = Tables::default();
     for (_, sealed) in db.scan(Family::Meta, record_key::DEFINITIONS)? {
-        let mut def = TableDef::from_record(&sealed)?;
-        for (_, sealed) in db.scan(Family::Meta, &record_key::versions(def.id))? {
-            let (_, version) = TableVersion::from_record(&sealed)?;
-            if version.number < def.schema_version {
-                def.older = def.older.with(version);
-            }
-        }
-        let def = Arc::new(def);
+        let def = Arc::new(load_def(db, &sealed)?);
         let generation = db.get(Family::Meta, &record_key::generation(def.id))?.ok_or_else(|| {
             Error::new(ErrorKind::DataLoss, format!("table \"{}\" has no generation", def.full_name()))
         })?;
         let active = Active::from_record(&generation)?.generation;
-        let loads = loads.remove(&def.id).unwrap_or_default();
+        let loads = count_rows(db, def.id)?;
         tables.insert(def, active, loads);
     }
     Ok(tables)
 }
 
-fn count_rows(db: &Arc<Db>) -> Result<BTreeMap<TableId, BTreeMap<Generation, Load>>> {
-    let mut loads: BTreeMap<TableId, BTreeMap<Generation, Load>> = BTreeMap::new();
-    let mut cursor = db.snapshot().cursor(Family::Hot, Vec::new(), key::after_prefix(&[]), true)?;
-    cursor.seek(&[])?;
+/// A definition out of its record, and what must be known of the versions before it.
+pub(crate) fn load_def(db: &Arc<Db>, sealed: &[u8]) -> Result<TableDef> {
+    let mut def = TableDef::from_record(sealed)?;
+    for (_, sealed) in db.scan(Family::Meta, &record_key::versions(def.id))? {
+        let (_, version) = TableVersion::from_record(&sealed)?;
+        if version.number < def.schema_version {
+            def.older = def.older.with(version);
+        }
+    }
+    Ok(def)
+}
+
+/// What a table has in the hot tier. A damaged block must not keep everybody from the rest of the database, so the rows
+/// behind one are not counted; statements that need it fail by themselves.
+fn count_rows(db: &Arc<Db>, table: TableId) -> Result<BTreeMap<Generation, Load>> {
+    let mut loads = BTreeMap::new();
+    match count_into(db, table, &mut loads) {
+        Err(error) if error.kind() == ErrorKind::DataLoss => {
+            tracing::error!(%table, "the hot rows of the table are damaged; insula check says more");
+        }
+        counted => counted?,
+    }
+    Ok(loads)
+}
+
+fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Load>) -> Result<()> {
+    let lower = table.0.to_be_bytes().to_vec();
+    let mut cursor = db.snapshot().cursor(Family::Hot, lower.clone(), key::after_prefix(&lower), true)?;
+    cursor.seek(&lower)?;
     while let Some((stored, value)) = cursor.item() {
         let row = key::split(stored)?;
         let bytes = (stored.len() + value.len()) as u64;
         let oldest_micros = value::updated(value);
-        let load = loads.entry(row.table).or_default().entry(row.generation).or_default();
-        load.add(Load { rows: 1, bytes, oldest_micros });
+        loads.entry(row.generation).or_default().add(Load { rows: 1, bytes, oldest_micros });
         cursor.next()?;
     }
-    Ok(loads)
+    Ok(())
 }
 
 fn free_bytes(path: &Path) -> Result<u64> {
