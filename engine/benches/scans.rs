@@ -88,11 +88,15 @@ async fn updated() {
         }
         worlds.push((name, world));
     }
-    for (name, sql) in QUERIES {
+    let rounds = setting("INSULA_BENCH_ROUNDS", 9);
+    let point = |id: usize| format!("SELECT * FROM flights WHERE id = {}", rows / 200 * 100 + id);
+    let points = [("unchanged key", point(4), rounds * 20), ("changed key", point(3), rounds * 20)];
+    let scans = QUERIES.map(|(name, sql)| (name, sql.to_owned(), rounds));
+    for (name, sql, rounds) in scans.into_iter().chain(points) {
         let mut comparison = Comparison::new(&format!("updated/{name}"));
-        for _ in 0..setting("INSULA_BENCH_ROUNDS", 9) {
+        for _ in 0..rounds {
             for (name, world) in &worlds {
-                comparison.time(name, || world.query(1, sql)).await;
+                comparison.time(name, || world.query(1, &sql)).await;
             }
         }
         comparison.print();

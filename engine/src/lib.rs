@@ -27,5 +27,5 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use identity::{Identity, Role};
-pub use insula_storage::{CheckReport, Finding, StoreConfig, arm_fail_points, fail_points};
+pub use insula_storage::{CheckReport, Finding, StoreConfig, StoreMemory, arm_fail_points, fail_points};
 pub use session::Session;

@@ -9,6 +9,7 @@ mod evolve;
 mod guard;
 mod hot;
 mod infallible;
+mod keys;
 mod live;
 mod oracle;
 mod prefilter;

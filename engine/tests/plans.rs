@@ -1,7 +1,7 @@
 //! What the optimizer makes of a user's tables: filters, limits, orders and counts reach the cold files, and what must
 //! stay above stays there.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::AsArray;
 use futures::TryStreamExt;
@@ -171,6 +171,46 @@ async fn limits_and_dynamic_filters_reach_the_files() {
     assert_eq!(world.run("ann", "SELECT id, v FROM t ORDER BY v LIMIT 1").await, "20|2");
     assert_eq!(world.run("ann", "SELECT v FROM t LIMIT 3").await.lines().count(), 3);
     world.close().await;
+}
+
+/// Even keys up to 18,000, in files of several blocks, then with newer versions and deletions, then those flushed.
+#[tokio::test]
+async fn reads_by_key_find_what_they_ask_for_and_nothing_else() {
+    let world = World::new().await;
+    let rows: Vec<_> = (0..9000).map(|i| format!("({}, {i}, 'cold')", 2 * i)).collect();
+    world.run("ann", &format!("INSERT INTO t VALUES {}", rows.join(", "))).await;
+    world.run("bob", "INSERT INTO t VALUES (8192, 1, 'bob'), (8193, 1, 'bob')").await;
+    let mut model: BTreeMap<i64, i64> = (0..9000).map(|i| (2 * i, i)).collect();
+    let points = [-1, 0, 1, 6, 14, 8190, 8191, 8192, 8193, 16_384, 17_997, 17_998, 17_999, 18_000];
+    for stage in ["hot", "cold", "changed", "flushed"] {
+        if stage == "changed" {
+            world.run("ann", "UPDATE t SET v = -v WHERE id % 7 = 0").await;
+            world.run("ann", "DELETE FROM t WHERE id % 11 = 5").await;
+            model.iter_mut().filter(|(id, _)| *id % 7 == 0).for_each(|(_, v)| *v = -*v);
+            model.retain(|id, _| id % 11 != 5);
+        } else if stage != "hot" {
+            world.run("admin", "FLUSH TABLE t").await;
+        }
+        for (i, id) in points.into_iter().enumerate() {
+            let expected = model.get(&id).map(i64::to_string).unwrap_or_default();
+            assert_eq!(world.run("ann", &format!("SELECT v FROM t WHERE id = {id}")).await, expected, "{stage} {id}");
+            for to in &points[i..] {
+                let sum = |within: &dyn Fn(i64) -> bool| {
+                    let rows: Vec<i64> = model.iter().filter(|(id, _)| within(**id)).map(|(_, v)| *v).collect();
+                    format!("{}|{}", rows.len(), rows.iter().sum::<i64>())
+                };
+                let ask = async |filter: String| {
+                    world.run("ann", &format!("SELECT count(*), coalesce(sum(v), 0) FROM t WHERE {filter}")).await
+                };
+                let between = ask(format!("id BETWEEN {id} AND {to}")).await;
+                assert_eq!(between, sum(&|key| (id..=*to).contains(&key)), "{stage} {id} {to}");
+                let either = ask(format!("id IN ({to}, {id}) AND v IS NOT NULL")).await;
+                assert_eq!(either, sum(&|key| key == id || key == *to), "{stage} {id} {to}");
+            }
+        }
+    }
+    assert_eq!(world.run("bob", "SELECT note FROM t WHERE id = 8192").await, "bob");
+    assert_eq!(world.run("bob", "SELECT note FROM t WHERE id = 8190").await, "");
 }
 
 #[tokio::test]

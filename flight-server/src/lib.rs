@@ -10,6 +10,7 @@ mod deadline;
 mod encode;
 mod executor;
 mod identity;
+mod memory;
 mod seal;
 pub mod serve;
 mod service;

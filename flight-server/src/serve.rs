@@ -26,6 +26,7 @@ use crate::{
         Authenticator, Ways,
         layer::{Authenticated, Gate},
     },
+    memory::Shares,
     service::Service,
     settings::{self, Settings},
     statements::Statements,
@@ -179,9 +180,11 @@ fn memory_limit(settings: &Settings) -> usize {
 }
 
 fn engine_config(settings: &Settings) -> EngineConfig {
+    let memory = Shares::of(settings.memory_limit);
+    tracing::info!("memory: {memory}");
     EngineConfig {
-        store: store_config(settings),
-        memory_limit: memory_limit(settings),
+        store: StoreConfig { memory: memory.store, ..store_config(settings) },
+        memory_limit: memory.statements,
         admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),
     }
 }

@@ -20,6 +20,8 @@ use figment::{
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Shares;
+
 #[cfg(test)]
 mod tests;
 
@@ -75,7 +77,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_key: Option<PathBuf>,
-    /// Memory of all statements together [default: 2 GiB]
+    /// Memory of the whole process [default: 2 GiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_limit: Option<String>,
@@ -185,6 +187,13 @@ impl Settings {
             return Err(Error(format!(
                 "--trust-user-header believes whoever connects; it needs a loopback --listen, not {}",
                 self.listen
+            )));
+        }
+        if self.memory_limit < Shares::SMALLEST {
+            return Err(Error(format!(
+                "memory_limit: {} is too little; give at least {}",
+                self.memory_limit,
+                Shares::SMALLEST
             )));
         }
         self.trusted_header()?;

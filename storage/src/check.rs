@@ -126,7 +126,7 @@ impl Store {
             checker.note("memory://", "what lay in memory is gone", "");
             return Ok(checker.report);
         }
-        let cold = ColdTier::open(config.store_url.as_deref(), &config.data_dir)?;
+        let cold = ColdTier::open(config.store_url.as_deref(), &config.data_dir, &config.memory)?;
         checker.cold(&db, &cold, &tables, was_closed).await?;
         Ok(checker.report)
     }

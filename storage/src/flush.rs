@@ -43,6 +43,8 @@ pub(crate) struct Flusher {
     pub(crate) clock: Arc<dyn Clock>,
     /// Target size of a Parquet file.
     pub(crate) file_bytes: u64,
+    /// Bytes of a row group that are gathered in memory.
+    pub(crate) row_group_bytes: usize,
     pub(crate) turns: Turns,
 }
 

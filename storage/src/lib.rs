@@ -4,6 +4,7 @@
 //! function of its read side takes "all users": a [`TableSlice`] is one user's rows of one table, always.
 
 mod backup;
+mod cache;
 mod change;
 mod check;
 mod clock;
@@ -29,11 +30,15 @@ pub use cold::{
 pub use error::{Error, ErrorKind, Result};
 pub use fail_points::{arm_fail_points, disarm_fail_points, fail_points};
 pub use flush::FlushReport;
-pub use hot::key::{KeyCodec, KeyRows};
+pub use hot::{
+    bounds::{KeyBounds, KeyRange},
+    key::{KeyCodec, KeyRows},
+    scan::HotSpan,
+};
 pub use load::Load;
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
-pub use store::{DiskUsage, Filling, Store, StoreConfig};
+pub use store::{DiskUsage, Filling, Store, StoreConfig, StoreMemory};
 pub use table::{
     Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, TableDef, TableKind, TableOptions, TableVersion,
 };

@@ -1,33 +1,53 @@
 //! Reading: one snapshot over both tiers, one user's slice of one table.
 
-use std::{ops::Range, sync::Arc};
+mod hot_keys;
+mod hot_scan;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use insula_proto::{Generation, UserNo};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use insula_proto::{Generation, Seq, UserNo};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
-    Error, ErrorKind, KeyRows, Result, TableDef,
+    Error, ErrorKind, HotSpan, KeyBounds, KeyCodec, Result, TableDef,
     cold::{ColdTier, Manifest, Pin, Stamp, manifest},
     hot::{
+        committer::HighWater,
         db::{Db, Family, Snapshot},
-        scan::{UserHot, UserRows},
-        tables::{Active, record_key},
+        decoded::{DecodedCache, Moment},
+        scan::UserHot,
+        tables::{Active, Tables, record_key},
     },
 };
+pub use hot_keys::HotKeys;
+pub use hot_scan::HotScan;
 
 /// A RocksDB snapshot over all column families, and the manifests as of it.
 pub struct ReadView {
     snapshot: Arc<Snapshot>,
     cold: Arc<ColdTier>,
+    tables: Arc<Tables>,
+    decoded: Arc<DecodedCache>,
+    /// Number of the last commit that the snapshot holds; read when first needed.
+    last: OnceLock<Seq>,
     _pin: Pin,
 }
 
 impl ReadView {
-    pub(crate) fn take(db: &Arc<Db>, cold: &Arc<ColdTier>) -> Arc<Self> {
+    pub(crate) fn take(
+        db: &Arc<Db>,
+        cold: &Arc<ColdTier>,
+        tables: &Arc<Tables>,
+        decoded: &Arc<DecodedCache>,
+    ) -> Arc<Self> {
         // In this order: what the snapshot's manifests name must be pinned before a flush can let go of it.
         let pin = cold.pin();
-        Arc::new(Self { snapshot: db.snapshot(), cold: Arc::clone(cold), _pin: pin })
+        let (snapshot, cold) = (db.snapshot(), Arc::clone(cold));
+        let (tables, decoded) = (Arc::clone(tables), Arc::clone(decoded));
+        Arc::new(Self { snapshot, cold, tables, decoded, last: OnceLock::new(), _pin: pin })
     }
 
     /// The rows of `user` in `table`. `Stale` if the view knows a newer definition of the table than the caller. Pins the cold files it names until it is dropped.
@@ -54,6 +74,17 @@ impl ReadView {
             generations: manifest.flushed.0 + 1..=active.0,
         };
         Ok(TableSlice { view: Arc::clone(self), hot, manifest })
+    }
+
+    /// Number of the last commit that the view holds.
+    fn last(&self) -> Result<Seq> {
+        match self.last.get() {
+            Some(last) => Ok(*last),
+            None => {
+                let last = Seq(HighWater::read(|key| self.snapshot.get(Family::Meta, key))?.seq);
+                Ok(*self.last.get_or_init(|| last))
+            }
+        }
     }
 
     fn active(&self, table: &TableDef) -> Result<Active> {
@@ -84,18 +115,68 @@ impl TableSlice {
     /// Memcomparable bytes of the smallest and largest hot key, tombstones included; `None`: no hot rows. Two seeks a
     /// generation.
     pub fn hot_bounds(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-        self.hot.bounds()
+        Ok(self.hot_span(&KeyBounds::All)?.map(|span| span.bounds))
+    }
+
+    /// What the hot tier has of the wanted keys, without reading rows; `None`: nothing.
+    pub fn hot_span(&self, wanted: &KeyBounds) -> Result<Option<HotSpan>> {
+        self.hot.span(wanted)
     }
 
     /// Blocking iterator over the newest version of each hot key, in key order, in batches of up to `batch_rows` rows
     /// of the stored schema's columns `projection`. With `deleted` false, soft-deleted rows are left out.
     pub fn hot(&self, projection: &[usize], batch_rows: usize, deleted: bool) -> Result<HotScan> {
-        Ok(HotScan { rows: self.hot.rows(projection, batch_rows, deleted)? })
+        self.hot_within(&KeyBounds::All, projection, batch_rows, deleted)
+    }
+
+    /// The same of the wanted keys alone: seeks for single ones, a bounded scan for a range.
+    pub fn hot_within(
+        &self,
+        wanted: &KeyBounds,
+        projection: &[usize],
+        batch_rows: usize,
+        deleted: bool,
+    ) -> Result<HotScan> {
+        HotScan::new(self, wanted, projection, batch_rows, deleted)
     }
 
     /// All hot keys, tombstones included. Blocking.
-    pub fn hot_keys(&self) -> Result<HotKeys> {
-        Ok(HotKeys { keys: self.hot.keys()? })
+    pub fn hot_keys(&self) -> Result<Arc<HotKeys>> {
+        self.hot_keys_within(&KeyBounds::All)
+    }
+
+    /// The wanted ones of them. Blocking.
+    pub fn hot_keys_within(&self, wanted: &KeyBounds) -> Result<Arc<HotKeys>> {
+        let (decoded, place) = (&self.view.decoded, (self.hot.table.id, self.hot.user));
+        let moment = if self.is_all(wanted)? { self.moment()? } else { None };
+        if let Some(keys) = moment.and_then(|moment| decoded.keys(place.0, place.1, moment)) {
+            return Ok(keys);
+        }
+        let keys = Arc::new(HotKeys::new(&KeyCodec::new(&self.hot.table)?, self.hot.keys(wanted)?));
+        if let Some(moment) = moment {
+            decoded.keep_keys(place.0, place.1, moment, &keys);
+        }
+        Ok(keys)
+    }
+
+    /// Whether no hot key is left out, so that what is remembered of all of them serves.
+    fn is_all(&self, wanted: &KeyBounds) -> Result<bool> {
+        Ok(match wanted {
+            KeyBounds::All => true,
+            KeyBounds::Keys(_) => false,
+            KeyBounds::Range(range) => {
+                let bounds = self.hot_bounds()?;
+                bounds.is_some_and(|(low, high)| range.contains(&low) && range.contains(&high))
+            }
+        })
+    }
+
+    /// `None`: nothing may be remembered of this view, for a newer commit has begun.
+    fn moment(&self) -> Result<Option<Moment>> {
+        let (view, hot) = (&self.view, &self.hot);
+        let seq = view.tables.last_writes.at(hot.table.id, hot.user, view.last()?);
+        let generations = (*hot.generations.start(), *hot.generations.end());
+        Ok(seq.map(|seq| Moment { generations, seq, schema_version: hot.table.schema_version }))
     }
 
     pub(crate) fn hot_rows(&self) -> &UserHot {
@@ -108,76 +189,6 @@ impl TableSlice {
 
     pub(crate) fn cold_tier(&self) -> &ColdTier {
         &self.view.cold
-    }
-}
-
-pub struct HotScan {
-    rows: UserRows,
-}
-
-impl Iterator for HotScan {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.rows.next_batch().transpose()
-    }
-}
-
-/// The set of keys present in a user's hot rows; what it contains shadows the cold tier.
-#[derive(Debug)]
-pub struct HotKeys {
-    /// Ascending.
-    keys: KeyRows,
-}
-
-impl HotKeys {
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub fn contains(&self, key: &[u8]) -> bool {
-        let at = self.lower_bound(0, key);
-        at < self.len() && self.keys.row(at) == key
-    }
-
-    /// One bit per row: true where the key is present. (Rows come sorted: a merge, not a lookup, is expected.)
-    pub fn mask(&self, keys: &KeyRows) -> BooleanArray {
-        let (mut at, mut last): (usize, Option<&[u8]>) = (0, None);
-        let present = keys.iter().map(|key| {
-            // Rows in another order are still right, only slower.
-            let from = if last.is_some_and(|last| last > key) { 0 } else { at };
-            at = self.lower_bound(from, key);
-            last = Some(key);
-            Some(at < self.len() && self.keys.row(at) == key)
-        });
-        present.collect()
-    }
-
-    pub fn memory(&self) -> usize {
-        self.keys.memory()
-    }
-
-    /// The first index from `from` on whose key is not below `key`: steps that double, then a binary search.
-    fn lower_bound(&self, from: usize, key: &[u8]) -> usize {
-        let (mut low, mut step) = (from, 1);
-        while low + step <= self.len() && self.keys.row(low + step - 1) < key {
-            low += step;
-            step *= 2;
-        }
-        let mut high = (low + step - 1).min(self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.keys.row(middle) < key {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
 }
 
@@ -208,6 +219,3 @@ impl ColdSlice {
         self.ranges.iter().map(|r| r.end - r.start).sum()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,9 @@ mod alter;
 mod ids;
 mod lock_file;
 mod locks;
+mod memory;
 mod open;
+mod stall;
 
 use std::{
     path::PathBuf,
@@ -12,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use insula_proto::{TableId, UserNo};
@@ -27,6 +30,7 @@ use crate::{
         self,
         committer::{Committer, FIRST_GENERATION, Rows, Stamped},
         db::{Batch, Db, Family},
+        decoded::DecodedCache,
         record,
         tables::{Active, Tables, record_key},
     },
@@ -37,6 +41,7 @@ pub(crate) use ids::Ids;
 pub(crate) use lock_file::LockFile;
 pub(crate) use locks::Held;
 use locks::Locks;
+pub use memory::StoreMemory;
 pub(crate) use open::{load_def, load_tables};
 
 #[derive(Clone, Debug)]
@@ -51,12 +56,27 @@ pub struct StoreConfig {
     pub min_free_bytes: u64,
     /// Bytes of rows that a load sorts and encodes together; it holds a few times as much.
     pub load_bytes: usize,
+    /// Bytes that all tables together may have in the hot tier before writers wait for flushes.
+    pub max_hot_bytes: u64,
+    /// How long they wait before they are told that the store is unavailable.
+    pub stall_timeout: Duration,
+    pub memory: StoreMemory,
 }
 
 impl StoreConfig {
     /// The embedded default: everything below one local directory.
     pub fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, store_url: None, file_bytes: 256 << 20, min_free_bytes: 64 << 20, load_bytes: 64 << 20 }
+        let memory = StoreMemory::default();
+        Self {
+            data_dir,
+            store_url: None,
+            file_bytes: 256 << 20,
+            min_free_bytes: 64 << 20,
+            load_bytes: 64 << 20,
+            max_hot_bytes: 4 << 30,
+            stall_timeout: Duration::from_secs(30),
+            memory,
+        }
     }
 }
 
@@ -77,6 +97,8 @@ pub struct Store {
     pub(crate) committer: Committer,
     pub(crate) cold: Arc<ColdTier>,
     pub(crate) flusher: Arc<Flusher>,
+    decoded: Arc<DecodedCache>,
+    stall_timeout: Duration,
     pub(crate) ids: Arc<Ids>,
     /// Bytes of one run of a load.
     pub(crate) load_bytes: usize,
@@ -229,7 +251,7 @@ impl Store {
 
     /// One snapshot over all tables and both tiers.
     pub fn view(self: &Arc<Self>) -> Arc<ReadView> {
-        ReadView::take(&self.db, &self.cold)
+        ReadView::take(&self.db, &self.cold, &self.tables, &self.decoded)
     }
 
     /// Waits for the user's other writers of this table. Held while a statement reads what it is about to change.

@@ -25,7 +25,7 @@ use datafusion::{
         projection::{ProjectionExec, ProjectionExpr},
     },
 };
-use insula_storage::{ColdSlice, TableSlice};
+use insula_storage::{ColdSlice, KeyBounds, TableSlice};
 
 use super::{guard::TenantGuard, live::Live, provider::Column, restore::Restore, shadow::Shadow};
 
@@ -45,6 +45,8 @@ pub(super) struct Scan<'a> {
     pub filters: &'a [Expr],
     /// Soft-deleted rows too.
     pub deleted: bool,
+    /// What the filters say of the key.
+    pub wanted: &'a KeyBounds,
 }
 
 impl Scan<'_> {
@@ -68,7 +70,7 @@ impl Scan<'_> {
         read.dedup();
         let at = |stored: usize| read.binary_search(&stored).unwrap_or_default();
 
-        let mut plan = files::scan(state, table, &read, self.filters, files)?;
+        let mut plan = files::scan(state, table, &read, self.filters, files, self.wanted)?;
         let restored = Arc::new(stored.project(&read)?);
         if plan.schema() != restored {
             plan = Arc::new(Restore::new(plan, restored));
@@ -79,7 +81,7 @@ impl Scan<'_> {
         }
         if shadowed {
             let key = table.stored_key().into_iter().map(at).collect();
-            plan = Arc::new(Shadow::new(plan, self.slice.clone(), key)?);
+            plan = Arc::new(Shadow::new(plan, self.slice.clone(), self.wanted.clone(), key)?);
         }
         let renamed = self.columns.iter().map(|column| ProjectionExpr {
             expr: Arc::new(PhysicalColumn::new(stored.field(column.stored).name(), at(column.stored))),

@@ -1,4 +1,5 @@
-//! Reads a user's hot rows: a blocking scan of RocksDB on a thread of its own, streamed in batches.
+//! Reads a user's hot rows: those of a few keys or from memory at once, others by a blocking scan of RocksDB on a
+//! thread of its own, streamed in batches.
 
 use std::{fmt, sync::Arc};
 
@@ -11,10 +12,10 @@ use datafusion::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
         execution_plan::{Boundedness, EmissionType},
         metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet},
-        stream::RecordBatchReceiverStreamBuilder,
+        stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter},
     },
 };
-use insula_storage::TableSlice;
+use insula_storage::{HotScan, KeyBounds, TableSlice};
 
 use super::{provider::Column, wrapper::leaf_plan};
 use crate::Error;
@@ -24,6 +25,8 @@ const AHEAD: usize = 2;
 
 pub(super) struct HotExec {
     slice: TableSlice,
+    /// What the filters say of the key.
+    wanted: KeyBounds,
     /// Indices in the stored schema.
     projection: Vec<usize>,
     schema: SchemaRef,
@@ -34,7 +37,7 @@ pub(super) struct HotExec {
 }
 
 impl HotExec {
-    pub fn new(slice: TableSlice, columns: Vec<Column>, schema: SchemaRef, deleted: bool) -> Self {
+    pub fn new(slice: TableSlice, wanted: KeyBounds, columns: Vec<Column>, schema: SchemaRef, deleted: bool) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
             Partitioning::UnknownPartitioning(1),
@@ -42,7 +45,7 @@ impl HotExec {
             Boundedness::Bounded,
         ));
         let projection = columns.iter().map(|c| c.stored).collect();
-        Self { slice, projection, schema, deleted, properties, metrics: ExecutionPlanMetricsSet::new() }
+        Self { slice, wanted, projection, schema, deleted, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 }
 
@@ -68,23 +71,18 @@ impl ExecutionPlan for HotExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batch_rows = context.session_config().batch_size();
-        let (slice, projection, deleted) = (self.slice.clone(), self.projection.clone(), self.deleted);
         let schema = Arc::clone(&self.schema);
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let mut builder = RecordBatchReceiverStreamBuilder::new(Arc::clone(&schema), AHEAD);
+        let scan = self.slice.hot_within(&self.wanted, &self.projection, batch_rows, self.deleted);
+        let mut batches = Batches { scan: scan.map_err(Error::from)?, schema: Arc::clone(&schema), metrics };
+        if batches.scan.is_quick() {
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches))));
+        }
+        let mut builder = RecordBatchReceiverStreamBuilder::new(schema, AHEAD);
         let sender = builder.tx();
         builder.spawn_blocking(move || {
-            let mut scan = slice.hot(&projection, batch_rows, deleted).map_err(Error::from)?;
-            loop {
-                let timer = metrics.elapsed_compute().timer();
-                let Some(batch) = scan.next() else { break };
-                let batch = renamed(batch.map_err(Error::from)?, &schema)?;
-                timer.done();
-                metrics.record_output(batch.num_rows());
-                if sender.blocking_send(Ok(batch)).is_err() {
-                    break; // Nobody reads any more.
-                }
-            }
+            // An error means that nobody reads any more.
+            while batches.next().is_some_and(|batch| sender.blocking_send(batch).is_ok()) {}
             Ok(())
         });
         Ok(builder.build())
@@ -92,6 +90,27 @@ impl ExecutionPlan for HotExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
+    }
+}
+
+/// The scan's batches as the statement knows them.
+struct Batches {
+    scan: HotScan,
+    schema: SchemaRef,
+    metrics: BaselineMetrics,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let _timer = self.metrics.elapsed_compute().timer();
+        let batch = self.scan.next()?.map_err(|e| Error::from(e).into());
+        let batch = batch.and_then(|batch| renamed(batch, &self.schema));
+        batch.iter().for_each(|batch| {
+            self.metrics.record_output(batch.num_rows());
+        });
+        Some(batch)
     }
 }
 

@@ -14,7 +14,7 @@ use datafusion::{
 use insula_proto::UserNo;
 use insula_storage::{TableDef, table};
 
-use super::{cold, hot::HotExec, oracle::OracleExec, resolver::LazyView};
+use super::{cold, hot::HotExec, keys, oracle::OracleExec, resolver::LazyView};
 use crate::{Error, sql::SystemColumns};
 
 /// A column as the statement sees it, and where storage keeps it.
@@ -135,16 +135,20 @@ impl TableProvider for UserTable {
         if self.view.oracle {
             return Ok(Arc::new(OracleExec::new(slice, &columns, schema, self.deleted)));
         }
-        let hot = slice.hot_bounds().map_err(Error::from)?;
-        let cold = slice.cold().await.map_err(Error::from)?;
+        let wanted = keys::wanted(&self.def, &self.columns, filters)?;
+        let hot = slice.hot_span(&wanted).map_err(Error::from)?;
+        let cold = match &hot {
+            Some(span) if span.is_complete => Vec::new(),
+            _ => slice.cold_within(&wanted).await.map_err(Error::from)?,
+        };
 
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !cold.is_empty() {
-            let scan = cold::Scan { slice: &slice, columns: &columns, filters, deleted: self.deleted };
-            parts.push(scan.plan(state, cold, hot.as_ref())?);
+            let scan = cold::Scan { slice: &slice, columns: &columns, filters, deleted: self.deleted, wanted: &wanted };
+            parts.push(scan.plan(state, cold, hot.as_ref().map(|span| &span.bounds))?);
         }
         if hot.is_some() {
-            parts.push(Arc::new(HotExec::new(slice, columns, Arc::clone(&schema), self.deleted)));
+            parts.push(Arc::new(HotExec::new(slice, wanted, columns, Arc::clone(&schema), self.deleted)));
         }
         match parts.len() {
             0 => Ok(Arc::new(EmptyExec::new(schema))),

@@ -13,7 +13,7 @@ use datafusion::{
     },
 };
 use futures::{StreamExt, TryStreamExt};
-use insula_storage::{HotKeys, KeyCodec, TableSlice};
+use insula_storage::{HotKeys, KeyBounds, KeyCodec, TableSlice};
 use tokio::sync::OnceCell;
 
 use super::{infallible::cannot_fail, wrapper::row_plan};
@@ -22,6 +22,8 @@ use crate::Error;
 pub(super) struct Shadow {
     input: Arc<dyn ExecutionPlan>,
     slice: TableSlice,
+    /// Only rows with such keys are asked for, so only such keys can shadow one.
+    wanted: KeyBounds,
     /// Indices of the key's columns in the input, in key order.
     key: Vec<usize>,
     codec: KeyCodec,
@@ -31,19 +33,20 @@ pub(super) struct Shadow {
 
 /// The hot keys, and the memory that they are accounted for.
 struct Keys {
-    keys: HotKeys,
+    keys: Arc<HotKeys>,
     _memory: datafusion::execution::memory_pool::MemoryReservation,
 }
 
 impl Shadow {
-    pub fn new(input: Arc<dyn ExecutionPlan>, slice: TableSlice, key: Vec<usize>) -> Result<Self> {
+    pub fn new(input: Arc<dyn ExecutionPlan>, slice: TableSlice, wanted: KeyBounds, key: Vec<usize>) -> Result<Self> {
         let codec = KeyCodec::new(slice.table()).map_err(Error::from)?;
-        Ok(Self { input, slice, key, codec, hot_keys: Arc::default() })
+        Ok(Self { input, slice, wanted, key, codec, hot_keys: Arc::default() })
     }
 
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
-        let (slice, key, codec) = (self.slice.clone(), self.key.clone(), self.codec.clone());
-        Self { input, slice, key, codec, hot_keys: Arc::default() }
+        let (slice, wanted) = (self.slice.clone(), self.wanted.clone());
+        let (key, codec) = (self.key.clone(), self.codec.clone());
+        Self { input, slice, wanted, key, codec, hot_keys: Arc::default() }
     }
 
     /// Rows are removed by their key, so a filter may come first, unless it could fail on a row that is hidden here.
@@ -74,10 +77,10 @@ impl ExecutionPlan for Shadow {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let schema = input.schema();
-        let (hot_keys, slice) = (Arc::clone(&self.hot_keys), self.slice.clone());
+        let (hot_keys, slice, wanted) = (Arc::clone(&self.hot_keys), self.slice.clone(), self.wanted.clone());
         let (key, codec) = (self.key.clone(), self.codec.clone());
         let rows = futures::stream::once(async move {
-            hot_keys.get_or_try_init(|| load(slice, context)).await?;
+            hot_keys.get_or_try_init(|| load(slice, wanted, context)).await?;
             Ok::<_, DataFusionError>(input.map(move |batch| {
                 let hot = hot_keys.get().ok_or_else(|| Error::internal("hot keys are gone"))?;
                 unshadowed(batch?, &key, &codec, &hot.keys)
@@ -88,8 +91,8 @@ impl ExecutionPlan for Shadow {
     }
 }
 
-async fn load(slice: TableSlice, context: Arc<TaskContext>) -> Result<Keys> {
-    let keys = tokio::task::spawn_blocking(move || slice.hot_keys())
+async fn load(slice: TableSlice, wanted: KeyBounds, context: Arc<TaskContext>) -> Result<Keys> {
+    let keys = tokio::task::spawn_blocking(move || slice.hot_keys_within(&wanted))
         .await
         .map_err(|e| Error::internal(e.to_string()))?
         .map_err(Error::from)?;
@@ -100,10 +103,8 @@ async fn load(slice: TableSlice, context: Arc<TaskContext>) -> Result<Keys> {
 
 fn unshadowed(batch: RecordBatch, key: &[usize], codec: &KeyCodec, hot: &HotKeys) -> Result<RecordBatch> {
     let columns: Vec<_> = key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
-    let keys = codec.encode(&columns).map_err(Error::from)?;
-    let shadowed = hot.mask(&keys);
-    if shadowed.true_count() == 0 {
-        return Ok(batch);
+    match hot.unshadowed(codec, &columns).map_err(Error::from)? {
+        Some(rows) => Ok(filter_record_batch(&batch, &rows)?),
+        None => Ok(batch),
     }
-    Ok(filter_record_batch(&batch, &arrow::compute::not(&shadowed)?)?)
 }

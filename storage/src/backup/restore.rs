@@ -69,7 +69,9 @@ impl Store {
         bring_rows(db, &self.committer).await?;
 
         let source = Arc::clone(db);
-        let (batch, tables) = blocking(move || Ok((definitions(&source)?, load_tables(&source)?))).await?;
+        // Adopted by this store's tables, whose limit holds.
+        let load = move || Ok((definitions(&source)?, load_tables(&source, u64::MAX)?));
+        let (batch, tables) = blocking(load).await?;
         let high_water = HighWater::load(db)?;
         let next_table = db.get(Family::Meta, record_key::NEXT_TABLE)?;
         // If this fails, nobody knows whether the batch is on disk: the store is poisoned, and the next start decides.

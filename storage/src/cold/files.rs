@@ -19,15 +19,14 @@ use uuid::Uuid;
 use super::{
     ColdFile,
     blocks::{Tail, in_store},
-    cache::Cache,
     layout,
     open_file::OpenFile,
 };
-use crate::{Error, ErrorKind, Result, fail_points::FailPoint};
+use crate::{Error, ErrorKind, Result, cache::Cache, fail_points::FailPoint};
 
 pub(super) struct Files {
     store: Arc<dyn ObjectStore>,
-    open: Cache<OpenFile>,
+    open: Cache<Uuid, OpenFile>,
     /// Size and tail of every file that was met and still exists.
     met: RwLock<HashMap<Uuid, (u64, Tail)>>,
 }

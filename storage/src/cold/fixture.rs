@@ -110,7 +110,7 @@ pub(super) async fn write_keyed(
 }
 
 pub(super) fn memory() -> ColdTier {
-    ColdTier::open(Some("memory://"), std::path::Path::new("/nowhere")).unwrap()
+    ColdTier::open(Some("memory://"), std::path::Path::new("/nowhere"), &crate::StoreMemory::default()).unwrap()
 }
 
 /// All rows of a file, under their stored types.

@@ -7,7 +7,6 @@
 //! store with the fsyncs that it lacks.
 
 pub(crate) mod blocks;
-mod cache;
 mod check;
 mod deletion_vector;
 mod files;
@@ -39,33 +38,27 @@ pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
 pub(crate) use pins::Pin;
 
-use crate::{Result, fail_points::FailPoint};
-use cache::Cache;
+use crate::{Result, StoreMemory, cache::Cache, fail_points::FailPoint};
 use files::{Checked, Files};
 use open_file::OpenFile;
 use pins::Pins;
-
-/// Footers and user indexes held in memory, in bytes.
-const FILE_CACHE_BYTES: usize = 128 << 20;
-/// Deletion vectors held in memory, in bytes.
-const VECTOR_CACHE_BYTES: usize = 32 << 20;
 
 /// The object store and what is remembered of its immutable objects.
 pub(crate) struct ColdTier {
     objects: Objects,
     files: Arc<Files>,
-    vectors: Cache<RoaringBitmap>,
+    vectors: Cache<Uuid, RoaringBitmap>,
     pins: Arc<Pins>,
 }
 
 impl ColdTier {
     /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…`, `s3://…` or `memory://`.
-    pub(crate) fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+    pub(crate) fn open(url: Option<&str>, data_dir: &Path, memory: &StoreMemory) -> Result<Self> {
         let objects = Objects::open(url, data_dir)?;
         Ok(Self {
-            files: Arc::new(Files::new(Arc::clone(objects.store()), FILE_CACHE_BYTES)),
+            files: Arc::new(Files::new(Arc::clone(objects.store()), memory.files)),
             objects,
-            vectors: Cache::new(VECTOR_CACHE_BYTES),
+            vectors: Cache::new(memory.vectors),
             pins: Arc::new(Pins::default()),
         })
     }

@@ -3,7 +3,7 @@
 use insula_proto::{TableId, UserNo};
 
 use super::{ColdTier, Manifest, deletion_vector::live_ranges, layout};
-use crate::{ColdSlice, Result, TableSlice};
+use crate::{ColdSlice, KeyBounds, Result, TableSlice};
 
 /// Rows and bytes in Parquet.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -17,17 +17,30 @@ pub(crate) struct ColdUsage {
 impl TableSlice {
     /// The cold files that hold rows of this user, oldest first, deletion vectors already taken off.
     pub async fn cold(&self) -> Result<Vec<ColdSlice>> {
-        self.cold_tier().slices(self.manifest(), self.table().id, self.user()).await
+        self.cold_within(&KeyBounds::All).await
+    }
+
+    /// What of them may hold wanted keys: whole blocks of the user index.
+    pub async fn cold_within(&self, wanted: &KeyBounds) -> Result<Vec<ColdSlice>> {
+        self.cold_tier().slices(self.manifest(), self.table().id, self.user(), wanted).await
     }
 }
 
 impl ColdTier {
-    pub(crate) async fn slices(&self, manifest: &Manifest, table: TableId, user: UserNo) -> Result<Vec<ColdSlice>> {
+    pub(crate) async fn slices(
+        &self,
+        manifest: &Manifest,
+        table: TableId,
+        user: UserNo,
+        wanted: &KeyBounds,
+    ) -> Result<Vec<ColdSlice>> {
         let mut slices = Vec::new();
         for file in manifest.files.iter().filter(|file| file.spans(user)) {
             let open = self.open_file(table, file).await?;
             let Some(entry) = open.users.get(user)? else { continue };
-            let ranges = live_ranges(entry.rows.clone(), &*self.vector(table, file).await?);
+            let Some(part) = entry.part(wanted) else { continue };
+            let replaced = self.vector(table, file).await?;
+            let ranges: Vec<_> = part.rows.into_iter().flat_map(|rows| live_ranges(rows, &replaced)).collect();
             if ranges.is_empty() {
                 continue;
             }
@@ -37,7 +50,7 @@ impl ColdTier {
                 file_bytes: file.bytes,
                 file_rows: file.rows,
                 ranges,
-                key_bounds: (entry.blocks[0].to_vec(), entry.last.to_vec()),
+                key_bounds: (part.bounds.0.to_vec(), part.bounds.1.to_vec()),
                 bounds_live: ends == (Some(entry.rows.start), Some(entry.rows.end)),
                 has_deleted: entry.deleted > 0,
                 stamp: file.stamp,
@@ -59,7 +72,7 @@ impl ColdTier {
             }
             return Ok(usage);
         };
-        for slice in self.slices(manifest, table, user).await? {
+        for slice in self.slices(manifest, table, user, &KeyBounds::All).await? {
             let rows = slice.rows();
             usage.rows += rows;
             usage.bytes +=

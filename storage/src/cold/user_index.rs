@@ -13,7 +13,7 @@ use bytes::Bytes;
 use insula_proto::UserNo;
 
 use super::writer::groups::Bounds;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, KeyBounds, Result};
 
 /// Rows between two keys of a user that the index holds: the most that a lookup of one key reads.
 pub(super) const BLOCK_ROWS: u64 = 4096;
@@ -224,15 +224,58 @@ impl UserIndex {
     }
 }
 
-impl Entry<'_> {
-    /// The rows among which `key` must be if it is here at all.
-    pub(super) fn block_of(&self, key: &[u8]) -> Option<Range<u64>> {
+/// The rows of a user among which all wanted keys are that the file has, whole blocks of them.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Part<'a> {
+    /// Ascending, disjoint, not empty.
+    pub(super) rows: Vec<Range<u64>>,
+    /// No key of these rows is smaller or larger.
+    pub(super) bounds: (&'a [u8], &'a [u8]),
+}
+
+impl<'a> Entry<'a> {
+    /// `None`: the file has none of the wanted keys.
+    pub(super) fn part(&self, wanted: &KeyBounds) -> Option<Part<'a>> {
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        match wanted {
+            KeyBounds::All => blocks.push(0..self.blocks.len()),
+            KeyBounds::Range(range) => {
+                let first = self.blocks.partition_point(|first| *first <= range.lower.as_slice()).saturating_sub(1);
+                let upper = range.upper.as_deref();
+                let end = upper.map_or(self.blocks.len(), |upper| self.blocks.partition_point(|first| *first < upper));
+                if first < end && range.lower.as_slice() <= self.last {
+                    blocks.push(first..end);
+                }
+            }
+            KeyBounds::Keys(keys) => {
+                for block in keys.iter().filter_map(|key| self.block(key)) {
+                    match blocks.last_mut() {
+                        Some(last) if block <= last.end => last.end = last.end.max(block + 1),
+                        _ => blocks.push(block..block + 1),
+                    }
+                }
+            }
+        }
+        let (low, end) = (self.blocks.get(blocks.first()?.start)?, blocks.last()?.end);
+        let bounds = (*low, self.blocks.get(end).copied().unwrap_or(self.last));
+        Some(Part { rows: blocks.into_iter().map(|blocks| self.rows_of(blocks)).collect(), bounds })
+    }
+
+    fn rows_of(&self, blocks: Range<usize>) -> Range<u64> {
+        let row = |block: usize| (self.rows.start + block as u64 * BLOCK_ROWS).min(self.rows.end);
+        row(blocks.start)..row(blocks.end)
+    }
+
+    fn block(&self, key: &[u8]) -> Option<usize> {
         if key > self.last {
             return None;
         }
-        let block = self.blocks.partition_point(|first| *first <= key).checked_sub(1)? as u64;
-        let start = self.rows.start + block * BLOCK_ROWS;
-        Some(start..(start + BLOCK_ROWS).min(self.rows.end))
+        self.blocks.partition_point(|first| *first <= key).checked_sub(1)
+    }
+
+    /// The rows among which `key` must be if it is here at all.
+    pub(super) fn block_of(&self, key: &[u8]) -> Option<Range<u64>> {
+        self.block(key).map(|block| self.rows_of(block..block + 1))
     }
 }
 

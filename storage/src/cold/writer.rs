@@ -62,6 +62,8 @@ pub(crate) struct FileWriter {
     summary: Option<Summary>,
     /// Of the bytes taken so far.
     blocks: blocks::Builder,
+    /// Bytes in memory at which a row group ends.
+    row_group_bytes: usize,
 }
 
 impl FileWriter {
@@ -76,7 +78,14 @@ impl FileWriter {
             index: user_index::Builder::default(),
             summary: None,
             blocks: blocks::Builder::default(),
+            row_group_bytes: ROW_GROUP_BYTES,
         })
+    }
+
+    /// Ends row groups at this many bytes in memory, however small they come out.
+    pub(crate) fn bound(mut self, row_group_bytes: usize) -> Self {
+        self.row_group_bytes = row_group_bytes.min(ROW_GROUP_BYTES);
+        self
     }
 
     /// `rows`: a batch of the stored schema; `keys`: the memcomparable key of each of its rows.
@@ -101,7 +110,11 @@ impl FileWriter {
             return Err(Error::new(ErrorKind::Internal, "rows to flush lack keys"));
         }
         let rows = parquet_type::to_file(rows, &self.schema)?;
-        self.parquet.write(&rows).map_err(|error| encode_error(table, error))
+        self.parquet.write(&rows).map_err(|error| encode_error(table, error))?;
+        if self.parquet.memory_size() >= self.row_group_bytes {
+            self.parquet.flush().map_err(|error| encode_error(table, error))?;
+        }
+        Ok(())
     }
 
     fn count(&mut self, user: UserNo, seq: u64, deleted: bool) {

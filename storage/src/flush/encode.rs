@@ -57,7 +57,7 @@ impl Keys {
 pub(super) fn encode(
     table: &TableDef,
     mut rows: Frozen,
-    file_bytes: u64,
+    (file_bytes, row_group_bytes): (u64, usize),
     wants_keys: bool,
     out: &mpsc::Sender<Piece>,
 ) -> Result<u64> {
@@ -68,7 +68,7 @@ pub(super) fn encode(
     while let Some(batch) = rows.next_batch(BATCH_ROWS)? {
         let mut writer = match file.take() {
             Some(writer) => writer,
-            None => FileWriter::new(table)?,
+            None => FileWriter::new(table)?.bound(row_group_bytes),
         };
         count += batch.rows.num_rows() as u64;
         writer.write(table, &batch.rows, batch.keys())?;

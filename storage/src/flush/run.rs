@@ -62,11 +62,12 @@ impl Run {
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let snapshot = self.flusher.db.snapshot();
         let generations = Generation(self.base.flushed.0 + 1)..=self.frozen;
-        let (table, file_bytes) = (Arc::clone(&self.table), self.flusher.file_bytes);
+        let table = Arc::clone(&self.table);
+        let sizes = (self.flusher.file_bytes, self.flusher.row_group_bytes);
         let wants_keys = !self.base.files.is_empty();
         let encoder = tokio::task::spawn_blocking(move || {
             let rows = hot::frozen(&snapshot, &table, generations)?;
-            encode::encode(&table, rows, file_bytes, wants_keys, &sender)
+            encode::encode(&table, rows, sizes, wants_keys, &sender)
         });
         let mut file = None;
         let taken = self.take_pieces(&mut pieces, &mut file).await;

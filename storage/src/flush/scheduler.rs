@@ -1,4 +1,4 @@
-//! Decides when tables are flushed: by rows, by bytes, by the age of the oldest hot row.
+//! Decides when tables are flushed: by rows, by bytes, by the age of the oldest hot row; the fattest first.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -59,9 +59,9 @@ async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
             () = sleep(LOOK_EVERY) => {}
         }
         let now = flusher.clock.now_micros();
-        for table in flusher.tables.all() {
+        for table in flusher.tables.fattest_first() {
             let paused = pauses.get(&table.id).is_some_and(|pause| pause.until > Instant::now());
-            if paused || !is_due(&table, flusher.tables.load(table.id), now) {
+            if paused || !is_due(&table, flusher.tables.load(table.id), now, flusher.tables.is_crowded()) {
                 continue;
             }
             if *stopped.borrow() {
@@ -88,12 +88,14 @@ async fn flush(flusher: &Arc<Flusher>, table: &TableDef, pauses: &mut HashMap<Ta
     tracing::error!(table = %table.id, %error, source, retry_in = ?length, "flush failed; the rows stay in the hot tier");
 }
 
-fn is_due(table: &TableDef, load: Load, now_micros: i64) -> bool {
+/// `is_crowded`: the hot tier as a whole has too much; whatever has rows is then due, until it has not.
+fn is_due(table: &TableDef, load: Load, now_micros: i64, is_crowded: bool) -> bool {
     let options = &table.options;
     let age = load.oldest_micros.map(|oldest| now_micros.saturating_sub(oldest));
     let age = age.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
     let old = age.zip(options.flush_interval).is_some_and(|(age, interval)| age >= interval);
-    load.rows > 0 && (load.rows >= options.flush_rows || load.bytes >= options.flush_bytes || old)
+    let full = load.rows >= options.flush_rows || load.bytes >= options.flush_bytes;
+    load.rows > 0 && (full || old || is_crowded)
 }
 
 #[cfg(test)]

@@ -52,7 +52,12 @@ pub(crate) struct HighWater {
 
 impl HighWater {
     pub fn load(db: &Db) -> Result<Self> {
-        let Some(sealed) = db.get(Family::Meta, record_key::HIGH_WATER)? else { return Ok(Self::default()) };
+        Self::read(|key| db.get(Family::Meta, key))
+    }
+
+    /// `get`: looks a key of the `meta` family up.
+    pub fn read(get: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>>) -> Result<Self> {
+        let Some(sealed) = get(record_key::HIGH_WATER)? else { return Ok(Self::default()) };
         let what = "the high-water record";
         let payload: [u8; 24] = record::open(&sealed, what)?
             .try_into()

@@ -12,10 +12,14 @@ use rocksdb::{
 use self_cell::self_cell;
 
 use super::{key, sealed::Sealer};
-use crate::{Error, ErrorKind, Result, store::LockFile};
+use crate::{Error, ErrorKind, Result, StoreMemory, store::LockFile};
 
+/// Memtables of a family: the one that is written, and one on its way to disk.
+const MEMTABLES: i32 = 2;
+/// The largest memtable of the hot family, and of the others.
 const WRITE_BUFFER: usize = 64 << 20;
-const BLOCK_CACHE: usize = 256 << 20;
+const SMALL_WRITE_BUFFER: usize = 4 << 20;
+const MAX_OPEN_FILES: i32 = 1024;
 
 /// The column families: a fixed few, because each costs memtables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +69,12 @@ impl Batch {
         self.ops.push(Op::DeleteRange(family, from.into(), to.into()));
     }
 
+    pub fn touches(&self, family: Family) -> bool {
+        self.ops.iter().any(|op| match op {
+            Op::Put(of, ..) | Op::Delete(of, _) | Op::DeleteRange(of, ..) => *of == family,
+        })
+    }
+
     /// Adds the changes to RocksDB's own batch.
     pub(super) fn write_into(self, db: &Db, target: &mut rocksdb::WriteBatch) -> Result<()> {
         for op in self.ops {
@@ -88,18 +98,20 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    pub fn open(path: &Path, lock: LockFile) -> Result<Arc<Self>> {
+    pub fn open(path: &Path, lock: LockFile, memory: &StoreMemory) -> Result<Arc<Self>> {
         let sealer = Sealer::unseal(path)?;
-        let cache = Cache::new_lru_cache(BLOCK_CACHE);
+        let cache = Cache::new_lru_cache(memory.block_cache);
         let families = [Family::Meta, Family::Manifest, Family::Hot];
-        let descriptors = families.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)));
-        let rocks = rocksdb::DB::open_cf_descriptors(&database_options(), path, descriptors).map_err(|e| {
-            let kind = match e.kind() {
-                rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
-                _ => ErrorKind::Unavailable,
-            };
-            Error::new(kind, format!("cannot open the hot tier at {}: {e}", path.display())).with_source(e)
-        })?;
+        let descriptors =
+            families.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache, memory.write_buffers)));
+        let rocks = rocksdb::DB::open_cf_descriptors(&database_options(memory.write_buffers), path, descriptors)
+            .map_err(|e| {
+                let kind = match e.kind() {
+                    rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
+                    _ => ErrorKind::Unavailable,
+                };
+                Error::new(kind, format!("cannot open the hot tier at {}: {e}", path.display())).with_source(e)
+            })?;
         Ok(Arc::new(Self { rocks, _sealer: Some(sealer), _lock: Some(lock) }))
     }
 
@@ -258,7 +270,7 @@ impl Cursor {
     }
 }
 
-fn database_options() -> Options {
+fn database_options(write_buffers: usize) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -269,11 +281,15 @@ fn database_options() -> Options {
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(16 << 20);
     options.set_max_total_wal_size(512 << 20);
+    // One bound for the memtables of all families: at it, the fattest is written out, long before a family is full.
+    options.set_db_write_buffer_size(write_buffers);
+    // Its counterpart for files: each that is open holds some memory outside the block cache.
+    options.set_max_open_files(MAX_OPEN_FILES);
     options.set_bytes_per_sync(1 << 20);
     options
 }
 
-fn family_options(family: Family, cache: &Cache) -> Options {
+fn family_options(family: Family, cache: &Cache, write_buffers: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_bloom_filter(10.0, false);
@@ -282,14 +298,15 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     blocks.set_format_version(5);
     let mut options = Options::default();
     options.set_paranoid_checks(true);
+    options.set_max_write_buffer_number(MEMTABLES);
     options.set_compression_type(DBCompressionType::Lz4);
     if family == Family::Hot {
-        options.set_write_buffer_size(WRITE_BUFFER);
+        options.set_write_buffer_size((write_buffers / 2).min(WRITE_BUFFER));
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(key::PREFIX));
         options.set_memtable_prefix_bloom_ratio(0.05);
         blocks.set_whole_key_filtering(false);
     } else {
-        options.set_write_buffer_size(WRITE_BUFFER / 16);
+        options.set_write_buffer_size((write_buffers / 16).min(SMALL_WRITE_BUFFER));
     }
     options.set_block_based_table_factory(&blocks);
     options

@@ -42,6 +42,8 @@ pub(crate) struct RowDecoder {
     /// Where each row lies: part, row of the part. Empty while all rows lie in the first part.
     order: Vec<(usize, usize)>,
     rows: usize,
+    /// Bytes of values since the columns were last weighed.
+    unweighed: usize,
 }
 
 /// The rows of one version of the definition.
@@ -66,6 +68,7 @@ impl RowDecoder {
             parts: vec![part],
             order: Vec::new(),
             rows: 0,
+            unweighed: 0,
         })
     }
 
@@ -74,7 +77,7 @@ impl RowDecoder {
     }
 
     /// Bytes gathered so far.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let columns = self.parts.iter().flat_map(|part| &part.columns);
         columns.map(|(_, column)| column.memory()).sum::<usize>() + self.order.len() * size_of::<(usize, usize)>()
     }
@@ -98,7 +101,17 @@ impl RowDecoder {
             self.order.push((at, part.rows - 1));
         }
         self.rows += 1;
+        self.unweighed += row.body.len();
         Ok(())
+    }
+
+    /// Whether about so many bytes are gathered. The columns are weighed now and then, not at every row.
+    pub fn holds(&mut self, bytes: usize) -> bool {
+        if self.unweighed < bytes / 16 {
+            return false;
+        }
+        self.unweighed = 0;
+        self.memory() >= bytes
     }
 
     /// Finds the part of a version of which no row has come yet, or makes it.

@@ -184,6 +184,35 @@ impl KeyCodec {
         Ok(rows)
     }
 
+    /// Of a key of one integer, date or time: its bytes. Such keys compare as numbers do.
+    pub(crate) fn number_width(&self) -> Option<usize> {
+        match self.columns.as_slice() {
+            [(Kind::Unsigned | Kind::Signed, data_type)] => data_type.primitive_width().filter(|width| *width <= 8),
+            _ => None,
+        }
+    }
+
+    /// Such keys as numbers, in the order of their bytes.
+    pub(crate) fn numbers(&self, columns: &[ArrayRef]) -> Result<Vec<u64>> {
+        let parts = self.parts(columns)?;
+        let [(kind, Raw { body: Body::Fixed { width, bytes }, .. })] = parts.as_slice() else {
+            return Err(Error::new(ErrorKind::Internal, "a key is no number"));
+        };
+        let sign = if *kind == Kind::Signed { 1 << (width * 8 - 1) } else { 0 };
+        Ok(match *width {
+            1 => bytes.iter().map(|byte| u64::from(*byte) ^ sign).collect(),
+            2 => words(bytes, u16::from_le_bytes, sign),
+            4 => words(bytes, u32::from_le_bytes, sign),
+            _ => words(bytes, u64::from_le_bytes, sign),
+        })
+    }
+
+    /// The beginning that all keys share whose first columns hold these values, one each.
+    pub fn prefix(&self, values: &[ArrayRef]) -> Result<Vec<u8>> {
+        let first = Self { columns: self.columns.iter().take(values.len()).cloned().collect() };
+        Ok(first.encode(values)?.iter().next().unwrap_or_default().to_vec())
+    }
+
     fn parts(&self, columns: &[ArrayRef]) -> Result<Vec<(Kind, Raw)>> {
         if columns.len() != self.columns.len() {
             let message = format!("the key has {} columns, {} were given", self.columns.len(), columns.len());
@@ -201,6 +230,10 @@ impl KeyCodec {
         };
         self.columns.iter().zip(columns).map(part).collect()
     }
+}
+
+fn words<const N: usize, W: Into<u64>>(bytes: &[u8], word: fn([u8; N]) -> W, sign: u64) -> Vec<u64> {
+    bytes.as_chunks().0.iter().map(|bytes| word(*bytes).into() ^ sign).collect()
 }
 
 fn encode_value(kind: Kind, raw: &Raw, row: usize, out: &mut Vec<u8>) -> Result<()> {
@@ -283,6 +316,20 @@ impl KeyRows {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// Of ascending keys: how many are `below`.
+    pub(crate) fn partition_point(&self, below: impl Fn(&[u8]) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if below(self.row(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     pub(crate) fn memory(&self) -> usize {

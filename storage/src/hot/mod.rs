@@ -2,12 +2,16 @@
 //!
 //! `key` and `value` say how a row lies on disk (`decode` reads it back, `raw` takes arrays apart), `record` frames
 //! what is no row, `db` is the database under them, `committer` the only writer, `tables` what is known of each table
-//! in memory, `scan` the ways to read.
+//! in memory, `scan` the ways to read, `bounds` what keys a reader wants. `decoded` remembers decoded rows between
+//! statements, and `last_writes` says until when they are true.
 
+pub mod bounds;
 pub(crate) mod committer;
 pub(crate) mod db;
 pub(crate) mod decode;
+pub(crate) mod decoded;
 pub mod key;
+pub(crate) mod last_writes;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod scan;

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use insula_proto::{Generation, UserNo};
 
 use super::{
+    bounds::{KeyBounds, KeyRange},
     db::{Cursor, Family, Snapshot},
     decode::RowDecoder,
     key::{self, KeyRows},
@@ -19,6 +20,8 @@ use crate::{Error, ErrorKind, Result, TableDef};
 
 /// Where a stored key's user begins: before it lies the generation, in which alone two versions' keys may differ.
 const USER_AT: usize = 10;
+/// Keys that a look at the bounds seeks one by one, on the caller's thread.
+const SOUGHT: usize = 64;
 /// Older versions stepped over before a seek past all of them is worth its price.
 const STEPS: usize = 8;
 /// Bytes after which a batch is full, however few rows it has.
@@ -88,17 +91,36 @@ pub(crate) struct UserHot {
 }
 
 impl UserHot {
-    /// A cursor at the user's first key of one generation, bounded by the user's prefix on both sides.
-    fn cursor(&self, generation: u32, total_order: bool) -> Result<Cursor> {
+    /// A cursor at the user's first key of the range in one generation. Whatever the range says, the user's prefix
+    /// bounds it on both sides.
+    fn cursor(&self, generation: u32, range: &KeyRange, total_order: bool) -> Result<Cursor> {
         let prefix = key::prefix(self.table.id, Generation(generation), self.user);
-        let mut cursor = self.snapshot.cursor(Family::Hot, prefix.to_vec(), key::after_prefix(&prefix), total_order)?;
-        cursor.seek(&prefix)?;
+        let lower = [prefix.as_slice(), &range.lower].concat();
+        let upper = self.upper(&prefix, range);
+        let mut cursor = self.snapshot.cursor(Family::Hot, lower.clone(), upper, total_order)?;
+        cursor.seek(&lower)?;
         Ok(cursor)
     }
 
-    fn merge(&self) -> Result<Merge> {
-        let cursors = self.generations.clone().map(|generation| self.cursor(generation, false));
+    fn upper(&self, prefix: &[u8], range: &KeyRange) -> Vec<u8> {
+        match &range.upper {
+            Some(upper) => [prefix, upper].concat(),
+            None => key::after_prefix(prefix),
+        }
+    }
+
+    fn merge(&self, range: &KeyRange) -> Result<Merge> {
+        // RocksDB wants a lower bound that is not above the upper one.
+        let live = self.generations.clone().filter(|_| !range.is_empty());
+        let cursors = live.map(|generation| self.cursor(generation, range, false));
         Ok(Merge::new(cursors.collect::<Result<_>>()?))
+    }
+
+    fn source(&self, wanted: &KeyBounds) -> Result<Source> {
+        Ok(match wanted {
+            KeyBounds::All | KeyBounds::Range(_) => Source::Merge(self.merge(&wanted.range())?),
+            KeyBounds::Keys(keys) => Source::Keys { lookup: self.lookup(), keys: Arc::clone(keys), at: 0 },
+        })
     }
 
     /// The last line of defence behind the iterator bounds: a foreign row fails the query, it is never filtered out.
@@ -109,15 +131,47 @@ impl UserHot {
         Err(Error::new(ErrorKind::Internal, "a scan of the hot tier met a row that is not its user's"))
     }
 
-    /// The smallest and the largest key.
-    pub fn bounds(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    /// Of the wanted keys that are here, the smallest and the largest. Of more than a few single keys, the bounds are
+    /// those of what lies between them.
+    pub fn span(&self, wanted: &KeyBounds) -> Result<Option<HotSpan>> {
+        match wanted {
+            KeyBounds::Keys(keys) if keys.len() <= SOUGHT => self.sought(keys),
+            _ => {
+                let bounds = self.bounds(&wanted.range())?;
+                Ok(bounds.map(|bounds| HotSpan { bounds, is_complete: false }))
+            }
+        }
+    }
+
+    fn sought(&self, keys: &KeyRows) -> Result<Option<HotSpan>> {
+        let mut lookup = self.lookup();
+        let (mut bounds, mut found): (Option<(&[u8], &[u8])>, usize) = (None, 0);
+        for key in keys.iter() {
+            if lookup.presence(key)? != Presence::Absent {
+                bounds = Some((bounds.map_or(key, |(low, _)| low), key));
+                found += 1;
+            }
+        }
+        let span = |(low, high): (&[u8], &[u8])| HotSpan {
+            bounds: (low.to_vec(), high.to_vec()),
+            is_complete: found == keys.len(),
+        };
+        Ok(bounds.map(span))
+    }
+
+    /// The smallest and the largest key of a range.
+    fn bounds(&self, range: &KeyRange) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        if range.is_empty() {
+            return Ok(None);
+        }
         let mut bounds: Option<(Vec<u8>, Vec<u8>)> = None;
         for generation in self.generations.clone() {
             // Seeking backwards from the upper bound leaves the prefix, so prefix filters must not be asked.
-            let mut cursor = self.cursor(generation, true)?;
+            let mut cursor = self.cursor(generation, range, true)?;
             let Some(first) = cursor.key() else { continue };
             let first = self.primary(first)?;
-            cursor.seek_back(&key::after_prefix(&key::prefix(self.table.id, Generation(generation), self.user)))?;
+            let prefix = key::prefix(self.table.id, Generation(generation), self.user);
+            cursor.seek_back(&self.upper(&prefix, range))?;
             let last = cursor.key().map(|stored| self.primary(stored)).transpose()?.unwrap_or_else(|| first.clone());
             bounds = Some(match bounds {
                 None => (first, last),
@@ -133,11 +187,11 @@ impl UserHot {
         Ok(parts.key.to_vec())
     }
 
-    /// All keys, ascending, tombstones included.
-    pub fn keys(&self) -> Result<KeyRows> {
+    /// The wanted keys that are here, ascending, tombstones included.
+    pub fn keys(&self, wanted: &KeyBounds) -> Result<KeyRows> {
         let mut keys = KeyRows::default();
-        let mut merge = self.merge()?;
-        while let Some((row, _)) = merge.next()? {
+        let mut source = self.source(wanted)?;
+        while let Some((row, _)) = source.next()? {
             self.guard(&row)?;
             keys.push(row.key);
         }
@@ -147,7 +201,7 @@ impl UserHot {
     /// Number of keys, and the bytes of their newest versions.
     pub fn size(&self) -> Result<(u64, u64)> {
         let (mut rows, mut bytes) = (0, 0);
-        let mut merge = self.merge()?;
+        let mut merge = self.merge(&KeyRange::default())?;
         while let Some((row, value)) = merge.next()? {
             self.guard(&row)?;
             rows += 1;
@@ -156,10 +210,10 @@ impl UserHot {
         Ok((rows, bytes))
     }
 
-    pub fn rows(&self, projection: &[usize], batch_rows: usize, deleted: bool) -> Result<UserRows> {
+    pub fn rows(&self, wanted: &KeyBounds, projection: &[usize], batch_rows: usize, deleted: bool) -> Result<UserRows> {
         let decoder = RowDecoder::new(&self.table, projection)?;
         let batch_rows = batch_rows.max(1);
-        Ok(UserRows { hot: self.clone(), merge: Some(self.merge()?), decoder, batch_rows, deleted })
+        Ok(UserRows { hot: self.clone(), source: Some(self.source(wanted)?), decoder, batch_rows, deleted })
     }
 
     pub fn lookup(&self) -> Lookup {
@@ -168,28 +222,42 @@ impl UserHot {
     }
 }
 
+/// What the hot tier has of the keys that a reader wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HotSpan {
+    /// Memcomparable bytes of the smallest and the largest, tombstones included.
+    pub bounds: (Vec<u8>, Vec<u8>),
+    /// All that are wanted are here, so the cold tier has nothing to add.
+    pub is_complete: bool,
+}
+
 /// One user's rows in batches.
 pub(crate) struct UserRows {
     hot: UserHot,
     /// `None`: at the end, or after an error.
-    merge: Option<Merge>,
+    source: Option<Source>,
     decoder: RowDecoder,
     batch_rows: usize,
     deleted: bool,
 }
 
 impl UserRows {
+    /// A few seeks are all there is to do.
+    pub fn is_quick(&self) -> bool {
+        matches!(&self.source, Some(Source::Keys { keys, .. }) if keys.len() <= SOUGHT)
+    }
+
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(mut merge) = self.merge.take() else { return Ok(None) };
-        while let Some((row, value)) = merge.next()? {
+        let Some(mut source) = self.source.take() else { return Ok(None) };
+        while let Some((row, value)) = source.next()? {
             self.hot.guard(&row)?;
             let header = Header::read(value)?;
             if header.deleted && !self.deleted {
                 continue;
             }
             self.decoder.push_checked(row.user, row.key, row.seq, &header)?;
-            if self.decoder.len() >= self.batch_rows || self.decoder.memory() >= BATCH_BYTES {
-                self.merge = Some(merge);
+            if self.decoder.len() >= self.batch_rows || self.decoder.holds(BATCH_BYTES) {
+                self.source = Some(source);
                 return self.decoder.finish().map(Some);
             }
         }
@@ -216,10 +284,17 @@ pub(crate) struct Lookup {
 impl Lookup {
     /// `key` must be above those asked for before.
     pub fn presence(&mut self, key: &[u8]) -> Result<Presence> {
-        for (generation, cursor) in &mut self.cursors {
+        let Some(at) = self.find(key)? else { return Ok(Presence::Absent) };
+        let Some((_, value)) = self.row(at)? else { return Ok(Presence::Absent) };
+        Ok(if Header::read(value)?.deleted { Presence::Deleted } else { Presence::Live })
+    }
+
+    /// Which cursor stands at the newest version of a key.
+    fn find(&mut self, key: &[u8]) -> Result<Option<usize>> {
+        for (i, (generation, cursor)) in self.cursors.iter_mut().enumerate() {
             let cursor = match cursor {
                 Some(cursor) => cursor,
-                None => cursor.insert(self.hot.cursor(*generation, false)?),
+                None => cursor.insert(self.hot.cursor(*generation, &KeyRange::from_key(key), false)?),
             };
             // A cursor at its end, or already past the key, needs no seek: loads in key order cost next to nothing.
             let at = |cursor: &Cursor| cursor.key().map(|stored| primary(stored).cmp(key));
@@ -227,14 +302,43 @@ impl Lookup {
                 let prefix = key::prefix(self.hot.table.id, Generation(*generation), self.hot.user);
                 cursor.seek(&[prefix.as_slice(), key].concat())?;
             }
-            if at(cursor) == Some(std::cmp::Ordering::Equal)
-                && let Some((stored, value)) = cursor.item()
-            {
-                self.hot.guard(&key::split(stored)?)?;
-                return Ok(if Header::read(value)?.deleted { Presence::Deleted } else { Presence::Live });
+            if at(cursor) == Some(std::cmp::Ordering::Equal) {
+                return Ok(Some(i));
             }
         }
-        Ok(Presence::Absent)
+        Ok(None)
+    }
+
+    /// The row at which a cursor stands.
+    fn row(&self, cursor: usize) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+        let cursor = self.cursors.get(cursor).and_then(|(_, cursor)| cursor.as_ref());
+        let Some((stored, value)) = cursor.and_then(Cursor::item) else { return Ok(None) };
+        let parts = key::split(stored)?;
+        self.hot.guard(&parts)?;
+        Ok(Some((parts, value)))
+    }
+}
+
+/// The newest versions of a user's keys, ascending: of those in a range, or of single ones.
+enum Source {
+    Merge(Merge),
+    Keys { lookup: Lookup, keys: Arc<KeyRows>, at: usize },
+}
+
+impl Source {
+    fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+        match self {
+            Self::Merge(merge) => merge.next(),
+            Self::Keys { lookup, keys, at } => {
+                while *at < keys.len() {
+                    *at += 1;
+                    if let Some(cursor) = lookup.find(keys.row(*at - 1))? {
+                        return lookup.row(cursor);
+                    }
+                }
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -276,7 +380,7 @@ impl Frozen {
     /// Up to `max_rows` more; `None` at the end.
     pub fn next_batch(&mut self, max_rows: usize) -> Result<Option<FrozenBatch>> {
         let (mut users, mut keys) = (Vec::new(), KeyRows::default());
-        while users.len() < max_rows && self.decoder.memory() < BATCH_BYTES {
+        while users.len() < max_rows && !self.decoder.holds(BATCH_BYTES) {
             let Some((row, value)) = self.merge.next()? else { break };
             self.decoder.push(row.user, row.key, row.seq, value)?;
             users.push(row.user);

@@ -3,13 +3,19 @@
 //! Changed by the committer alone, after the batch that says the same is on disk. Also the keys of these records in
 //! the `meta` column family.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use insula_proto::{Generation, TableId};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::record;
+use super::{last_writes::LastWrites, record};
 use crate::{Error, ErrorKind, Result, TableDef};
 
 /// Keys of the `meta` column family. The first byte tells the kind; it is never reused.
@@ -106,14 +112,75 @@ impl Entry {
     }
 }
 
-#[derive(Default)]
+/// A table may have this many times its `flush_bytes` in the hot tier before its writers wait.
+const FLUSHES_BEHIND: u64 = 4;
+/// Small tables do not wait for each of their flushes.
+const ALWAYS_FREE: u64 = 64 << 20;
+
 pub(crate) struct Tables {
     entries: RwLock<BTreeMap<TableId, Entry>>,
     /// Told when a table reaches `flush_rows` or `flush_bytes`, and when an empty one gets its first row.
     pub pressure: Notify,
+    /// The one part that is changed before the batch is on disk.
+    pub last_writes: LastWrites,
+    /// Told when a flush or a drop has made room.
+    pub drained: Notify,
+    /// Of all tables.
+    bytes: AtomicU64,
+    /// What all tables together may have in the hot tier.
+    most_bytes: u64,
+}
+
+/// Why a writer has to wait for a flush.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stall {
+    /// The table has more than this many bytes.
+    Table(u64),
+    /// All tables together have.
+    All(u64),
 }
 
 impl Tables {
+    pub fn new(most_bytes: u64) -> Self {
+        Self {
+            entries: RwLock::default(),
+            pressure: Notify::new(),
+            last_writes: LastWrites::default(),
+            drained: Notify::new(),
+            bytes: AtomicU64::new(0),
+            most_bytes,
+        }
+    }
+
+    /// Whether a writer of the table has to wait.
+    pub fn stall(&self, table: TableId) -> Option<Stall> {
+        if self.bytes.load(Ordering::Relaxed) >= self.most_bytes {
+            return Some(Stall::All(self.most_bytes));
+        }
+        let entries = self.entries.read();
+        let entry = entries.get(&table)?;
+        let limit = entry.def.options.flush_bytes.saturating_mul(FLUSHES_BEHIND).max(ALWAYS_FREE);
+        (entry.load().bytes >= limit).then_some(Stall::Table(limit))
+    }
+
+    /// Whether so much is hot that tables have to be flushed before they are due. Writers do not wait yet.
+    pub fn is_crowded(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= self.most_bytes / 2
+    }
+
+    /// Those with most in the hot tier first.
+    pub fn fattest_first(&self) -> Vec<Arc<TableDef>> {
+        let entries = self.entries.read();
+        let mut tables: Vec<_> = entries.values().map(|entry| (entry.load().bytes, Arc::clone(&entry.def))).collect();
+        tables.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        tables.into_iter().map(|(_, def)| def).collect()
+    }
+
+    fn lost(&self, loads: impl Iterator<Item = Load>) {
+        self.bytes.fetch_sub(loads.map(|load| load.bytes).sum(), Ordering::Relaxed);
+        self.drained.notify_waiters();
+    }
+
     pub fn def(&self, table: TableId) -> Option<Arc<TableDef>> {
         self.entries.read().get(&table).map(|entry| Arc::clone(&entry.def))
     }
@@ -138,17 +205,20 @@ impl Tables {
     }
 
     pub fn insert(&self, def: Arc<TableDef>, active: Generation, loads: BTreeMap<Generation, Load>) {
+        self.bytes.fetch_add(loads.values().map(|load| load.bytes).sum(), Ordering::Relaxed);
         self.entries.write().insert(def.id, Entry { def, active, loads });
     }
 
     /// Takes over what another, just loaded, knows.
     pub(super) fn adopt(&self, other: Self) {
+        self.bytes.fetch_add(other.bytes.into_inner(), Ordering::Relaxed);
         self.entries.write().extend(other.entries.into_inner());
         self.pressure.notify_one();
     }
 
     pub(super) fn remove(&self, table: TableId) {
-        self.entries.write().remove(&table);
+        let removed = self.entries.write().remove(&table);
+        self.lost(removed.into_iter().flat_map(|entry| entry.loads.into_values()));
     }
 
     /// New options may make a flush due.
@@ -166,15 +236,18 @@ impl Tables {
     }
 
     pub(super) fn flushed(&self, table: TableId, up_to: Generation) {
+        let mut gone = BTreeMap::new();
         if let Some(entry) = self.entries.write().get_mut(&table) {
-            entry.loads.retain(|generation, _| *generation > up_to);
+            gone = entry.loads.extract_if(..=up_to, |_, _| true).collect();
         }
+        self.lost(gone.into_values());
     }
 
     pub(super) fn wrote(&self, table: TableId, generation: Generation, more: Load) {
         let mut entries = self.entries.write();
         let Some(entry) = entries.get_mut(&table) else { return };
         let before = entry.load();
+        self.bytes.fetch_add(more.bytes, Ordering::Relaxed);
         entry.loads.entry(generation).or_default().add(more);
         let after = entry.load();
         let options = &entry.def.options;
@@ -182,6 +255,7 @@ impl Tables {
         if before.rows == 0
             || reached(before.rows, after.rows, options.flush_rows)
             || reached(before.bytes, after.bytes, options.flush_bytes)
+            || self.is_crowded()
         {
             self.pressure.notify_one();
         }

@@ -9,7 +9,7 @@ use std::{
 
 use insula_proto::{Generation, TableId};
 
-use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig};
+use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig, StoreMemory};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
     backup::{clear_scratch, restore},
@@ -18,6 +18,7 @@ use crate::{
     hot::{
         committer::{Committer, HighWater, Parts},
         db::{Db, Family},
+        decoded::DecodedCache,
         key, record,
         tables::{Active, Load, Tables, record_key},
         value,
@@ -26,10 +27,10 @@ use crate::{
 };
 
 pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Store>> {
-    let data_dir = config.data_dir.clone();
+    let (data_dir, memory, max_hot_bytes) = (config.data_dir.clone(), config.memory, config.max_hot_bytes);
     let work = move || {
-        let db = open_database(&data_dir)?;
-        let tables = load_tables(&db)?;
+        let db = open_database(&data_dir, &memory)?;
+        let tables = load_tables(&db, max_hot_bytes)?;
         Ok::<_, Error>((db, tables))
     };
     let (db, tables) = tokio::task::spawn_blocking(work)
@@ -37,7 +38,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         .map_err(|e| Error::new(ErrorKind::Internal, "opening the hot tier died").with_source(e))??;
     let tables = Arc::new(tables);
     let ids = Arc::new(Ids::new(Arc::clone(&clock), HighWater::load(&db)?.id));
-    let cold = Arc::new(ColdTier::open(config.store_url.as_deref(), &config.data_dir)?);
+    let cold = Arc::new(ColdTier::open(config.store_url.as_deref(), &config.data_dir, &memory)?);
     let hot_dir = config.data_dir.join("hot");
     let committer = Committer::start(Parts {
         db: Arc::clone(&db),
@@ -57,6 +58,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         tables: Arc::clone(&tables),
         clock: Arc::clone(&clock),
         file_bytes: config.file_bytes,
+        row_group_bytes: memory.row_group,
         turns: Turns::default(),
     });
     Ok(Arc::new(Store {
@@ -72,6 +74,8 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         cold,
         load_bytes: config.load_bytes.max(1),
         flusher,
+        decoded: Arc::new(DecodedCache::new(memory.hot_rows)),
+        stall_timeout: config.stall_timeout,
         ids,
         clock,
     }))
@@ -85,7 +89,7 @@ fn next_table(db: &Db) -> Result<u32> {
     }
 }
 
-fn open_database(data_dir: &Path) -> Result<Arc<Db>> {
+fn open_database(data_dir: &Path, memory: &StoreMemory) -> Result<Arc<Db>> {
     let hot = data_dir.join("hot");
     // RocksDB syncs what is in its directory but not the directory's own entry; without that the whole of it can
     // vanish with the power.
@@ -94,13 +98,13 @@ fn open_database(data_dir: &Path) -> Result<Arc<Db>> {
         .map_err(|e| Error::new(ErrorKind::Unavailable, format!("cannot create {}", hot.display())).with_source(e))?;
     let lock = LockFile::take(data_dir)?;
     clear_scratch(data_dir)?;
-    Db::open(&hot, lock)
+    Db::open(&hot, lock, memory)
 }
 
 /// Definitions and generations as they were left, and what each table has in the hot tier: counted, since a counter on
 /// disk would have to be written with every row.
-pub(crate) fn load_tables(db: &Arc<Db>) -> Result<Tables> {
-    let tables = Tables::default();
+pub(crate) fn load_tables(db: &Arc<Db>, max_hot_bytes: u64) -> Result<Tables> {
+    let tables = Tables::new(max_hot_bytes);
     for (_, sealed) in db.scan(Family::Meta, record_key::DEFINITIONS)? {
         let def = Arc::new(load_def(db, &sealed)?);
         let generation = db.get(Family::Meta, &record_key::generation(def.id))?.ok_or_else(|| {

@@ -18,6 +18,8 @@ pub(crate) async fn commit(store: &Arc<Store>, lock: &WriteLock, rows: WriteSet)
     if rows.entries.is_empty() {
         return Ok(Commit { seq: Seq(0), rows: affected });
     }
+    // First, since what the check finds is true only as long as nobody waits.
+    store.room(&rows.table).await?;
     let rows = check(store, rows).await?;
     let (table, durability) = (rows.table.id, rows.table.options.durability);
     let encoded = rows.into_rows(&store.ids);

@@ -18,7 +18,7 @@ use datafusion::{
     physical_expr::{LexOrdering, PhysicalSortExpr, expressions::Column},
     physical_plan::ExecutionPlan,
 };
-use insula_storage::{ColdSlice, TableDef, file_schema};
+use insula_storage::{ColdSlice, KeyBounds, TableDef, file_schema};
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::{
@@ -37,6 +37,7 @@ pub(super) fn scan(
     read: &[usize],
     filters: &[Expr],
     mut files: Vec<ColdSlice>,
+    wanted: &KeyBounds,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = file_schema(&table.stored_schema());
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
@@ -46,7 +47,8 @@ pub(super) fn scan(
         .with_pushdown_filters(selective(table, filters, &files))
         .with_reorder_filters(true)
         .with_enable_page_index(true)
-        .with_bloom_filter_on_read(true);
+        // The user index has narrowed these rows to few blocks, and a filter of a million keys is larger than those.
+        .with_bloom_filter_on_read(matches!(wanted, KeyBounds::All));
     let partitions = split(&mut files, state.config().target_partitions());
     let groups = partitions.into_iter().map(|pieces| {
         let files = pieces.into_iter().map(|piece| partitioned(table, &schema, &files, piece));

@@ -70,7 +70,7 @@ async fn the_engine_reads_what_a_manifest_named_and_writes_nothing() {
     let checked = cold.objects();
     assert!(checked.get(&path).await.is_err());
     let manifest = Manifest { version: 1, files: vec![file], ..Manifest::default() };
-    assert_eq!(cold.slices(&manifest, table.id, fixture::ALICE).await.unwrap().len(), 1);
+    assert_eq!(cold.slices(&manifest, table.id, fixture::ALICE, &crate::KeyBounds::All).await.unwrap().len(), 1);
     assert!(checked.get(&path).await.is_ok());
     assert!(checked.get(&Path::from("insula-owner")).await.is_err());
     assert!(checked.put(&path, "x".into()).await.is_err() && checked.delete(&path).await.is_err());

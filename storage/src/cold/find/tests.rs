@@ -42,11 +42,11 @@ async fn replaced_rows_are_not_found() {
     file.deletion_vector = Some(vector.unwrap());
     let manifest = manifest(vec![file]);
     assert_eq!(find(&cold, &manifest, 1, &[1, 2, 3]).await, [(1, 0, 0, false), (3, 0, 2, false)]);
-    let slices = cold.slices(&manifest, table.id, fixture::ALICE).await.unwrap();
+    let slices = cold.slices(&manifest, table.id, fixture::ALICE, &crate::KeyBounds::All).await.unwrap();
     assert_eq!(slices.len(), 1);
     assert_eq!(slices[0].ranges, [0..1, 2..3]);
     assert_eq!(slices[0].key_bounds, (note_key(1), note_key(3)));
-    assert!(cold.slices(&manifest, table.id, fixture::BOB).await.unwrap().is_empty());
+    assert!(cold.slices(&manifest, table.id, fixture::BOB, &crate::KeyBounds::All).await.unwrap().is_empty());
     let usage = cold.usage(&manifest, table.id, None).await.unwrap();
     assert_eq!((usage.rows, usage.files), (2, 1));
     assert_eq!(cold.usage(&manifest, table.id, Some(fixture::ALICE)).await.unwrap().rows, 2);
@@ -68,6 +68,34 @@ async fn lookups_cross_blocks_pages_and_batches() {
         .map(|id| (*id, 0, 30_000 + (*id / 2) as u32, (*id / 2) % 7 == 0))
         .collect();
     assert_eq!(find(&cold, &manifest, 2, &ids).await, expected);
+}
+
+#[tokio::test]
+async fn slices_of_few_keys_are_few_rows() {
+    let (cold, table) = (fixture::memory(), fixture::notes());
+    let rows: Vec<(u64, i64, bool)> =
+        (1..=2u64).flat_map(|user| (0..30_000i64).map(move |i| (user, i, false))).collect();
+    let batches: Vec<_> = rows.chunks(8192).map(fixture::note_rows).collect();
+    let mut file = fixture::write(&cold, &table, &batches).await;
+    let replaced = (0..60_000u32).filter(|row| row % 2 == 1);
+    let vector = cold.put_vector(table.id, file.id, uuid::Uuid::now_v7(), RoaringBitmap::from_iter(replaced)).await;
+    file.deletion_vector = Some(vector.unwrap());
+    let manifest = manifest(vec![file]);
+    let slices = async |ids: &[i64]| {
+        let mut keys = crate::KeyRows::default();
+        ids.iter().for_each(|id| keys.push(&note_key(*id)));
+        cold.slices(&manifest, table.id, fixture::BOB, &crate::KeyBounds::keys(&keys)).await.unwrap()
+    };
+    let slice = slices(&[7]).await.remove(0);
+    assert_eq!(
+        (slice.rows(), slice.key_bounds.clone(), slice.bounds_live),
+        (2048, (note_key(0), note_key(4096)), false)
+    );
+    assert!(slice.ranges.iter().all(|rows| rows.start % 2 == 0 && rows.end - rows.start == 1));
+    assert_eq!((slice.ranges[0].start, slice.ranges[2047].end), (30_000, 34_095));
+    let slice = slices(&[29_999, 1]).await.remove(0);
+    assert_eq!((slice.rows(), slice.key_bounds), (2048 + 664, (note_key(0), note_key(29_999))));
+    assert!(slices(&[-1, 30_000]).await.is_empty());
 }
 
 proptest! {

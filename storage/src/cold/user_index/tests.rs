@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{KeyRange, hot::key::KeyRows};
 
 fn build(rows: &[(u64, &[u8], bool)]) -> Vec<u8> {
     let mut builder = Builder::default();
@@ -76,6 +77,48 @@ fn blocks_narrow_a_lookup() {
     assert_eq!(block(19_998), Some(8193..10_001));
     assert_eq!(block(19_999), None);
     assert_eq!(entry.block_of(b""), None);
+}
+
+#[test]
+fn a_part_is_the_blocks_that_may_hold_what_is_wanted() {
+    let keys: Vec<[u8; 4]> = (0..10_000u32).map(|i| (2 * i).to_be_bytes()).collect();
+    let rows: Vec<(u64, &[u8], bool)> =
+        std::iter::once((1, &b"x"[..], false)).chain(keys.iter().map(|key| (5, key.as_slice(), false))).collect();
+    let index = UserIndex::decode(build(&rows).into()).unwrap();
+    let entry = index.get(UserNo(5)).unwrap().unwrap();
+    let part = |wanted: &KeyBounds| {
+        let number = |key: &[u8]| u32::from_be_bytes(key.try_into().unwrap());
+        entry.part(wanted).map(|part| (part.rows, (number(part.bounds.0), number(part.bounds.1))))
+    };
+    let range = |lower: u32, upper: Option<u32>| {
+        let upper = upper.map(|upper| upper.to_be_bytes().to_vec());
+        KeyBounds::Range(KeyRange { lower: lower.to_be_bytes().to_vec(), upper })
+    };
+    let all = |rows: &[(u64, u64)], low, high| Some((rows.iter().map(|(a, b)| *a..*b).collect(), (low, high)));
+    assert_eq!(part(&KeyBounds::All), all(&[(1, 10_001)], 0, 19_998));
+    assert_eq!(part(&range(0, None)), all(&[(1, 10_001)], 0, 19_998));
+    assert_eq!(part(&range(8192, Some(8193))), all(&[(4097, 8193)], 8192, 16_384));
+    assert_eq!(part(&range(8191, Some(8192))), all(&[(1, 4097)], 0, 8192));
+    assert_eq!(part(&range(8191, Some(8193))), all(&[(1, 8193)], 0, 16_384));
+    assert_eq!(part(&range(19_998, None)), all(&[(8193, 10_001)], 16_384, 19_998));
+    assert_eq!(part(&range(19_999, None)), None);
+    assert_eq!(part(&range(0, Some(0))), None);
+    let some = |keys: &[u32]| {
+        let mut rows = KeyRows::default();
+        keys.iter().for_each(|key| rows.push(&key.to_be_bytes()));
+        KeyBounds::keys(&rows)
+    };
+    assert_eq!(part(&some(&[30_000, 16_384, 1])), all(&[(1, 4097), (8193, 10_001)], 0, 19_998));
+    assert_eq!(part(&some(&[4, 9000])), all(&[(1, 8193)], 0, 16_384));
+    assert_eq!(part(&some(&[30_000])), None);
+    assert_eq!(part(&some(&[])), None);
+    for lower in (0..20_010).step_by(1237) {
+        for upper in (lower..20_010).step_by(911) {
+            let rows = part(&range(lower, Some(upper))).map(|part| part.0).unwrap_or_default();
+            let held = |i: u32| rows.iter().any(|rows| rows.contains(&u64::from(i + 1)));
+            assert!((0..10_000).filter(|i| (lower..upper).contains(&(2 * i))).all(held), "{lower}..{upper}");
+        }
+    }
 }
 
 proptest! {

@@ -144,7 +144,7 @@ async fn a_damaged_user_index_is_data_loss() {
     let mut damaged = bytes.to_vec();
     damaged[Location::of_index(&metadata).unwrap().offset as usize + 12] ^= 1;
     object_store::ObjectStoreExt::put(store, &path, damaged.into()).await.unwrap();
-    let error = cold.slices(&manifest_of(file), table.id, UserNo(1)).await.unwrap_err();
+    let error = cold.slices(&manifest_of(file), table.id, UserNo(1), &crate::KeyBounds::All).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     assert!(error.message().contains("checksum"), "{error}");
 }

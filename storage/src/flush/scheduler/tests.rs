@@ -32,11 +32,12 @@ fn a_table_is_due_by_rows_bytes_or_age() {
     let untimed = table(TableOptions { flush_interval: None, ..options });
     let load = |rows, bytes| Load { rows, bytes, oldest_micros: Some(0) };
     let minute = 60_000_000;
-    assert!(!is_due(&timed, load(9, 999), minute - 1));
-    assert!(is_due(&timed, load(10, 1), 0));
-    assert!(is_due(&timed, load(1, 1000), 0));
-    assert!(is_due(&timed, load(1, 1), minute));
-    assert!(!is_due(&untimed, load(1, 1), i64::MAX));
-    assert!(!is_due(&timed, Load::default(), minute), "an empty table has nothing to flush");
-    assert!(!is_due(&timed, load(1, 1), -minute), "a clock that went back flushes nothing");
+    assert!(!is_due(&timed, load(9, 999), minute - 1, false));
+    assert!(is_due(&timed, load(10, 1), 0, false));
+    assert!(is_due(&timed, load(1, 1000), 0, false));
+    assert!(is_due(&timed, load(1, 1), minute, false));
+    assert!(!is_due(&untimed, load(1, 1), i64::MAX, false));
+    assert!(!is_due(&timed, Load::default(), minute, false), "an empty table has nothing to flush");
+    assert!(is_due(&untimed, load(1, 1), 0, true) && !is_due(&untimed, Load::default(), 0, true));
+    assert!(!is_due(&timed, load(1, 1), -minute, false), "a clock that went back flushes nothing");
 }

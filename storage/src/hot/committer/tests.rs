@@ -38,8 +38,8 @@ impl Bench {
     }
 
     fn open(dir: tempfile::TempDir, active: Generation) -> Self {
-        let db = Db::open(&dir.path().join("hot"), LockFile::take(dir.path()).unwrap()).unwrap();
-        let tables = Arc::new(Tables::default());
+        let db = Db::open(&dir.path().join("hot"), LockFile::take(dir.path()).unwrap(), &Default::default()).unwrap();
+        let tables = Arc::new(Tables::new(u64::MAX));
         let def = Arc::new(table(&[("a", arrow::datatypes::DataType::Int8, true)], &[]));
         tables.insert(def, active, BTreeMap::new());
         let clock = Arc::new(SetClock(AtomicI64::new(1000)));

@@ -213,6 +213,11 @@ impl Thread {
             }
             Work::Alter { def, needs_empty, batch } => self.alter(def, needs_empty, batch, group),
             Work::Batch { batch, after, .. } => {
+                // Flushed generations are not those of a later reader, and a dropped table's number never comes back;
+                // whatever else removes rows has to be told to all.
+                if matches!(after, After::Nothing) && batch.touches(Family::Hot) {
+                    self.parts.tables.last_writes.begin_all(Seq(self.last.seq + 1));
+                }
                 batch.write_into(&self.parts.db, &mut group.batch)?;
                 if let After::Dropped(table) = &after {
                     self.active.remove(table);
@@ -281,11 +286,17 @@ impl Thread {
     fn add_rows(&mut self, generation: Generation, mut rows: Rows, group: &mut Group) -> Result<(Seq, Load)> {
         let Stamp { seq, updated_micros: micros } = self.stamp();
         let mut load = Load { rows: 0, bytes: 0, oldest_micros: Some(micros) };
+        let mut writer = None;
         for [start, middle, end] in rows.places {
             let (stored, row) = rows.bytes[start..end].split_at_mut(middle - start);
             key::complete(stored, generation, seq);
             value::complete(row, micros);
             self.parts.db.put_row(&mut group.batch, stored, row)?;
+            let written = key::split(stored)?;
+            if writer.replace((written.table, written.user)) != Some((written.table, written.user)) {
+                // Before the write, so that no reader who sees the rows recalls what was there before them.
+                self.parts.tables.last_writes.begin(written.table, written.user, seq);
+            }
             load.rows += 1;
             load.bytes += (end - start) as u64;
         }

@@ -38,7 +38,7 @@ impl Bench {
     /// The versions get ascending sequence numbers.
     fn new(versions: &[Version]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("hot"), LockFile::take(dir.path()).unwrap()).unwrap();
+        let db = Db::open(&dir.path().join("hot"), LockFile::take(dir.path()).unwrap(), &Default::default()).unwrap();
         let table = Arc::new(table(&[("k", DataType::Int32, false), ("v", DataType::Int32, false)], &[0]));
         let (codec, layout) = (KeyCodec::new(&table).unwrap(), Layout::of(&table).unwrap());
         let mut batch = rocksdb::WriteBatch::default();
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn rows(&self, user: u64, deleted: bool, batch_rows: usize) -> Vec<(i32, i32)> {
-        let mut rows = self.hot(user, 1..=3).rows(&[4, 5], batch_rows, deleted).unwrap();
+        let mut rows = self.hot(user, 1..=3).rows(&KeyBounds::All, &[4, 5], batch_rows, deleted).unwrap();
         let mut found = Vec::new();
         while let Some(batch) = rows.next_batch().unwrap() {
             assert!(batch.num_rows() <= batch_rows && batch.num_rows() > 0);
@@ -89,7 +89,7 @@ fn many_versions_of_one_key_are_one_row() {
     versions.extend([version(4, 1), version(6, 2)]);
     let bench = Bench::new(&versions);
     assert_eq!(bench.rows(1, true, 2), [(4, 1), (5, 99), (6, 2)]);
-    assert_eq!(bench.hot(1, 1..=3).keys().unwrap().len(), 3);
+    assert_eq!(bench.hot(1, 1..=3).keys(&KeyBounds::All).unwrap().len(), 3);
     assert_eq!(bench.hot(1, 1..=3).size().unwrap().0, 3);
 }
 
@@ -100,7 +100,7 @@ fn a_value_that_is_damaged_ends_the_scan_once() {
     let mut other = bench.table.as_ref().clone();
     other.schema_version += 1;
     hot.table = Arc::new(other);
-    let mut rows = hot.rows(&[4], 10, true).unwrap();
+    let mut rows = hot.rows(&KeyBounds::All, &[4], 10, true).unwrap();
     assert_eq!(rows.next_batch().unwrap_err().kind(), ErrorKind::DataLoss);
     assert!(rows.next_batch().unwrap().is_none());
 }
@@ -118,10 +118,68 @@ fn versions() -> impl Strategy<Value = Vec<Version>> {
     })
 }
 
+/// Keys from one to another, either end open or not, or single ones.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Range(Option<i32>, Option<i32>),
+    Keys(Vec<i32>),
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let end = || prop::option::of(-4..8i32);
+    prop_oneof![
+        (end(), end()).prop_map(|(low, high)| Wanted::Range(low, high)),
+        prop::collection::vec(-4..8i32, 0..6).prop_map(Wanted::Keys),
+    ]
+}
+
+impl Bench {
+    fn bounds(&self, wanted: &Wanted) -> KeyBounds {
+        match wanted {
+            Wanted::Range(low, high) => KeyBounds::Range(KeyRange {
+                lower: low.map(|low| self.key(low)).unwrap_or_default(),
+                upper: high.map(|high| self.key(high)),
+            }),
+            Wanted::Keys(keys) => {
+                let mut rows = KeyRows::default();
+                keys.iter().for_each(|key| rows.push(&self.key(*key)));
+                KeyBounds::keys(&rows)
+            }
+        }
+    }
+
+    /// `of_user`: the user's keys, ascending, as bytes and numbers, and whether each is deleted.
+    fn check_wanted(&self, hot: &UserHot, of_user: &[(Vec<u8>, i32, bool)], wanted: &KeyBounds, batch_rows: usize) {
+        let is_wanted = |key: &[u8]| wanted.touches(&(key.to_vec(), key.to_vec()));
+        let inside: Vec<_> = of_user.iter().filter(|(key, ..)| is_wanted(key)).collect();
+        let keys: Vec<Vec<u8>> = hot.keys(wanted).unwrap().iter().map(<[u8]>::to_vec).collect();
+        assert_eq!(keys, inside.iter().map(|(key, ..)| key.clone()).collect::<Vec<_>>());
+        for deleted in [true, false] {
+            let mut rows = hot.rows(wanted, &[4], batch_rows, deleted).unwrap();
+            let mut found = Vec::new();
+            while let Some(batch) = rows.next_batch().unwrap() {
+                found.extend(batch.column(0).as_primitive::<Int32Type>().values().to_vec());
+            }
+            let expected = inside.iter().filter(|(.., gone)| deleted || !gone).map(|(_, key, _)| *key);
+            assert_eq!(found, expected.collect::<Vec<_>>());
+        }
+        let span = hot.span(wanted).unwrap();
+        let bounds = keys.first().cloned().zip(keys.last().cloned());
+        assert_eq!(span.as_ref().map(|span| span.bounds.clone()), bounds);
+        if let (Some(span), KeyBounds::Keys(sought)) = (span, wanted) {
+            assert_eq!(span.is_complete, keys.len() == sought.len());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn all_readers_answer_like_a_map(versions in versions(), batch_rows in 1usize..5) {
+    fn all_readers_answer_like_a_map(
+        versions in versions(),
+        wanted in prop::collection::vec(wanted(), 0..4),
+        batch_rows in 1usize..5,
+    ) {
         let bench = Bench::new(&versions);
         let mut model: BTreeMap<(u64, i32), (usize, Version)> = BTreeMap::new();
         for (seq, version) in versions.iter().enumerate() {
@@ -134,10 +192,15 @@ proptest! {
             prop_assert_eq!(bench.rows(user, true, batch_rows), all.clone());
             prop_assert_eq!(bench.rows(user, false, batch_rows), live);
             let hot = bench.hot(user, 1..=3);
-            let keys: Vec<Vec<u8>> = hot.keys().unwrap().iter().map(<[u8]>::to_vec).collect();
+            let keys: Vec<Vec<u8>> = hot.keys(&KeyBounds::All).unwrap().iter().map(<[u8]>::to_vec).collect();
             prop_assert_eq!(&keys, &all.iter().map(|(key, _)| bench.key(*key)).collect::<Vec<_>>());
             let bounds = keys.first().cloned().zip(keys.last().cloned());
-            prop_assert_eq!(hot.bounds().unwrap(), bounds);
+            prop_assert_eq!(hot.span(&KeyBounds::All).unwrap().map(|span| span.bounds), bounds);
+            let of_user: Vec<(Vec<u8>, i32, bool)> =
+                of_user.iter().map(|v| (bench.key(v.key), v.key, v.deleted)).collect();
+            for wanted in &wanted {
+                bench.check_wanted(&hot, &of_user, &bench.bounds(wanted), batch_rows);
+            }
             let mut lookup = hot.lookup();
             for key in -4..8 {
                 let expected = match model.get(&(user, key)) {

@@ -1,0 +1,227 @@
+//! What the hot tier costs: commit, scan (decoded and recalled), point get; and the same rows as compressed Arrow IPC
+//! chunks, the way not taken so far, for comparison. `INSULA_BENCH_ROWS` sets the rows (default: a year of flights).
+//! `cargo bench --bench hot_tier`.
+
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow::{
+    array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    compute::concat_batches,
+    datatypes::{DataType, Field, TimeUnit},
+    ipc::{
+        CompressionType,
+        reader::StreamReader,
+        writer::{IpcWriteOptions, StreamWriter},
+    },
+};
+use insula_proto::UserNo;
+use insula_storage::{
+    KeyBounds, KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
+};
+
+const BATCH: usize = 8192;
+const ROUNDS: usize = 5;
+const USER: UserNo = UserNo(1);
+
+fn new_table() -> NewTable {
+    let mut columns = vec![("id", DataType::Int64)];
+    columns.extend(
+        ["year", "month", "day", "dep", "arr", "sched_dep", "sched_arr", "flight"].map(|n| (n, DataType::Int32)),
+    );
+    columns
+        .extend(["dep_delay", "arr_delay", "air_time", "distance", "hour", "minute"].map(|n| (n, DataType::Float64)));
+    columns.extend(["carrier", "tailnum", "origin", "dest"].map(|n| (n, DataType::Utf8)));
+    columns.push(("time_hour", DataType::Timestamp(TimeUnit::Microsecond, None)));
+    let column = |(name, data_type): (&str, DataType)| NewColumn {
+        field: Arc::new(Field::new(name, data_type, name != "id")),
+        default: None,
+    };
+    let (namespace, name) = ("public".to_owned(), "flights".to_owned());
+    // Nothing is flushed but by hand.
+    let options =
+        TableOptions { flush_rows: u64::MAX, flush_bytes: 4 << 30, flush_interval: None, ..Default::default() };
+    NewTable {
+        namespace,
+        name,
+        kind: TableKind::User,
+        columns: columns.into_iter().map(column).collect(),
+        key: vec![0],
+        options,
+    }
+}
+
+/// Rows that look like flights: small numbers, few carriers, some text.
+fn batch(table: &TableDef, from: usize, rows: usize) -> RecordBatch {
+    let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) % 10_000;
+    let all = || from..from + rows;
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        match (field.name().as_str(), field.data_type()) {
+            ("id", _) => Arc::new(Int64Array::from_iter_values(all().map(|i| i as i64))),
+            ("carrier" | "origin", _) => {
+                Arc::new(StringArray::from_iter_values(all().map(|i| format!("C{}", noise(i) % 16))))
+            }
+            (_, DataType::Utf8) => Arc::new(StringArray::from_iter_values(all().map(|i| format!("N{:05}", noise(i))))),
+            (_, DataType::Float64) => {
+                Arc::new(Float64Array::from_iter(all().map(|i| (noise(i) % 50 > 0).then_some(noise(i) as f64))))
+            }
+            (_, DataType::Int32) => Arc::new(Int32Array::from_iter_values(all().map(|i| (noise(i) % 2400) as i32))),
+            _ => Arc::new(TimestampMicrosecondArray::from_iter_values(
+                all().map(|i| 1_357_000_000_000_000 + (i as i64 / 40) * 3_600_000_000),
+            )),
+        }
+    };
+    let fields = table.schema();
+    RecordBatch::try_new(table.schema(), fields.fields().iter().map(column).collect()).expect("a batch")
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => bytes_below(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
+
+fn median(mut run: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[ROUNDS / 2]
+}
+
+fn main() {
+    let rows: usize =
+        std::env::var("INSULA_BENCH_ROWS").map_or(336_776, |rows| rows.parse().expect("a number of rows"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(rows_as_they_are(&dir.path().join("rows"), rows));
+    as_chunks(&dir.path().join("chunks"), rows);
+}
+
+async fn rows_as_they_are(dir: &Path, rows: usize) {
+    let store = Store::open(StoreConfig::new(dir.to_owned())).await.expect("opens");
+    let table = store.create_table(new_table()).await.expect("a table");
+    let start = Instant::now();
+    for from in (0..rows).step_by(BATCH) {
+        let lock = store.lock(&table, USER).await;
+        let mut set = WriteSet::new(Arc::clone(&table), USER);
+        set.insert(&batch(&table, from, BATCH.min(rows - from))).expect("encodes");
+        store.commit(&lock, set).await.expect("commits");
+    }
+    println!("rows: commit of {rows} rows in batches of {BATCH}: {:?}", start.elapsed());
+    println!("rows: {} MB on disk (log and files)", bytes_below(&dir.join("hot")) >> 20);
+
+    let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
+    let few = [table.first_declared(), table.first_declared() + 9];
+    for (name, projection) in [("all columns", all.as_slice()), ("2 columns", few.as_slice())] {
+        // Given up before its end, a scan remembers nothing; one batch less is no difference.
+        let scan = |recall: bool| {
+            let slice = store.view().slice(&table, USER).expect("a slice");
+            let scan = slice.hot(projection, BATCH, false).expect("a scan");
+            assert_eq!(scan.is_quick(), recall);
+            let take = if recall { usize::MAX } else { rows / BATCH };
+            black_box(scan.take(take).map(|batch| batch.expect("rows").num_rows()).sum::<usize>());
+        };
+        println!("rows: scan of {name}, decoded: {:?}", median(|| scan(false)));
+        let slice = store.view().slice(&table, USER).expect("a slice");
+        slice.hot(projection, BATCH, false).expect("a scan").for_each(drop);
+        let recalled = slice.hot(projection, BATCH, false).expect("a scan").is_quick();
+        if recalled {
+            println!("rows: scan of {name}, recalled: {:?}", median(|| scan(true)));
+        } else {
+            println!("rows: scan of {name}: larger than its part of the cache");
+        }
+    }
+    point_gets(&store, &table, &all, rows);
+    let start = Instant::now();
+    store.flush(table.id).await.expect("flushes");
+    println!("rows: flush: {:?}", start.elapsed());
+    store.close().await.expect("closes");
+}
+
+fn point_gets(store: &Arc<Store>, table: &Arc<TableDef>, all: &[usize], rows: usize) {
+    let codec = KeyCodec::new(table).expect("a codec");
+    let gets = 1000;
+    let keys: Vec<KeyBounds> = (0..gets)
+        .map(|i| {
+            let key: ArrayRef = Arc::new(Int64Array::from(vec![(i * 7919 % rows) as i64]));
+            KeyBounds::keys(&codec.encode(&[key]).expect("a key"))
+        })
+        .collect();
+    let time = median(|| {
+        for key in &keys {
+            let slice = store.view().slice(table, USER).expect("a slice");
+            let found =
+                slice.hot_within(key, all, BATCH, false).expect("a scan").map(|batch| batch.expect("rows").num_rows());
+            assert_eq!(found.sum::<usize>(), 1);
+        }
+    });
+    println!("rows: point get: {:?} (view, slice and all columns)", time / gets as u32);
+}
+
+/// The same rows as one value a batch: encoded, put into a database of its own with a sync each, and read back.
+fn as_chunks(dir: &Path, rows: usize) {
+    let table = {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let scratch = dir.with_extension("scratch");
+        runtime.block_on(async {
+            let store = Store::open(StoreConfig::new(scratch)).await.expect("opens");
+            let table = store.declare_table(new_table()).expect("a table");
+            store.close().await.expect("closes");
+            table
+        })
+    };
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    let db = rocksdb::DB::open(&options, dir).expect("opens");
+    let mut synced = rocksdb::WriteOptions::default();
+    synced.set_sync(true);
+    let lz4 = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).expect("lz4");
+    let codec = KeyCodec::new(&table).expect("a codec");
+    let start = Instant::now();
+    for from in (0..rows).step_by(BATCH) {
+        let rows = batch(&table, from, BATCH.min(rows - from));
+        // The keys have to be made and looked at all the same: are they ascending, does one come twice.
+        let keys = codec.encode(&[Arc::clone(rows.column(0))]).expect("keys");
+        assert!((1..keys.len()).all(|i| keys.row(i - 1) < keys.row(i)));
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), lz4.clone()).expect("a writer");
+        writer.write(&rows).expect("encodes");
+        let value = writer.into_inner().expect("a chunk");
+        black_box(crc32fast::hash(&value));
+        db.put_opt((from as u64).to_be_bytes(), value, &synced).expect("commits");
+    }
+    println!("chunks: commit of {rows} rows in batches of {BATCH}: {:?}", start.elapsed());
+    println!("chunks: {} MB on disk (log and files)", bytes_below(dir) >> 20);
+    let read = |projection: Option<Vec<usize>>| {
+        let chunks = db.iterator(rocksdb::IteratorMode::Start).map(|item| item.expect("a chunk").1);
+        let read = |value: Box<[u8]>| {
+            black_box(crc32fast::hash(&value));
+            let reader = StreamReader::try_new(&value[..], projection.clone()).expect("a reader");
+            let batches: Vec<RecordBatch> = reader.map(|batch| batch.expect("rows")).collect();
+            concat_batches(&batches[0].schema(), &batches).expect("a batch").num_rows()
+        };
+        assert_eq!(chunks.map(read).sum::<usize>(), rows);
+    };
+    println!("chunks: scan of all columns: {:?}", median(|| read(None)));
+    println!("chunks: scan of 2 columns: {:?}", median(|| read(Some(vec![0, 9]))));
+    println!(
+        "chunks: one chunk, as a point get has to: {:?}",
+        median(|| {
+            let value = db.get(0u64.to_be_bytes()).expect("reads").expect("a chunk");
+            let reader = StreamReader::try_new(&value[..], None).expect("a reader");
+            black_box(reader.map(|batch| batch.expect("rows").num_rows()).sum::<usize>());
+        })
+    );
+}

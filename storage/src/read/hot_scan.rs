@@ -1,0 +1,104 @@
+//! One user's hot rows as batches: recalled, or read and then remembered.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use super::TableSlice;
+use crate::{
+    KeyBounds, Result,
+    hot::{
+        decoded::{Moment, What},
+        scan::UserRows,
+    },
+};
+
+/// Blocking.
+pub struct HotScan {
+    source: Source,
+}
+
+enum Source {
+    Recalled { rows: Arc<[RecordBatch]>, at: usize },
+    Read { rows: Box<UserRows>, gathered: Option<Gathered> },
+}
+
+/// Batches on their way into the cache. A scan that is given up, fails, or grows too large remembers nothing.
+struct Gathered {
+    slice: TableSlice,
+    what: What,
+    moment: Moment,
+    rows: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl HotScan {
+    pub(super) fn new(
+        slice: &TableSlice,
+        wanted: &KeyBounds,
+        projection: &[usize],
+        batch_rows: usize,
+        deleted: bool,
+    ) -> Result<Self> {
+        let (table, user) = (slice.table().id, slice.user());
+        let what = What::Rows { projection: projection.to_vec(), batch_rows, deleted };
+        let moment = if slice.is_all(wanted)? { slice.moment()? } else { None };
+        if let Some(rows) = moment.and_then(|moment| slice.view.decoded.rows(table, user, &what, moment)) {
+            return Ok(Self { source: Source::Recalled { rows, at: 0 } });
+        }
+        let rows = Box::new(slice.hot.rows(wanted, projection, batch_rows, deleted)?);
+        let gathered = moment.map(|moment| Gathered { slice: slice.clone(), what, moment, rows: Vec::new(), bytes: 0 });
+        Ok(Self { source: Source::Read { rows, gathered } })
+    }
+}
+
+impl HotScan {
+    /// Whether it takes so little time that no thread of its own is worth it.
+    pub fn is_quick(&self) -> bool {
+        match &self.source {
+            Source::Recalled { .. } => true,
+            Source::Read { rows, .. } => rows.is_quick(),
+        }
+    }
+}
+
+impl Iterator for HotScan {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.source {
+            Source::Recalled { rows, at } => {
+                *at += 1;
+                rows.get(*at - 1).cloned().map(Ok)
+            }
+            Source::Read { rows, gathered } => {
+                let batch = rows.next_batch().transpose();
+                *gathered = gathered.take().and_then(|gathered| gathered.with(batch.as_ref()));
+                batch
+            }
+        }
+    }
+}
+
+impl Gathered {
+    /// `None`: there is nothing more to gather.
+    fn with(mut self, batch: Option<&Result<RecordBatch>>) -> Option<Self> {
+        let decoded = &self.slice.view.decoded;
+        match batch {
+            Some(Ok(batch)) => {
+                self.bytes += batch.get_array_memory_size();
+                if self.bytes > decoded.largest() {
+                    return None;
+                }
+                self.rows.push(batch.clone());
+                Some(self)
+            }
+            Some(Err(_)) => None,
+            None => {
+                let (table, user) = (self.slice.table().id, self.slice.user());
+                decoded.keep_rows(table, user, self.what, self.moment, self.rows, self.bytes);
+                None
+            }
+        }
+    }
+}

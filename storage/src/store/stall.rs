@@ -1,0 +1,44 @@
+//! Back-pressure: writers wait where the hot tier would otherwise outgrow its flushes.
+//!
+//! They wait before they write, a bounded time; reads are never held up. A statement that is larger than all that may
+//! be hot passes as soon as there is room at all.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Store;
+use crate::{Error, ErrorKind, Result, TableDef, hot::tables::Stall};
+
+impl Store {
+    /// Returns when a writer of the table may go on.
+    pub(crate) async fn room(&self, table: &TableDef) -> Result<()> {
+        let mut until = None;
+        loop {
+            // Listening before looking: what is drained in between is not missed.
+            let drained = self.tables.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            let Some(stall) = self.tables.stall(table.id) else { return Ok(()) };
+            self.tables.pressure.notify_one();
+            let until = *until.get_or_insert_with(|| Instant::now() + self.stall_timeout);
+            if timeout_at(until, drained).await.is_err() {
+                return Err(self.stalled(table, stall));
+            }
+        }
+    }
+
+    /// Says which limit was reached, and not how much anybody has.
+    fn stalled(&self, table: &TableDef, stall: Stall) -> Error {
+        let (whose, limit) = match stall {
+            Stall::Table(limit) => (format!("table \"{}\" has", table.full_name()), limit),
+            Stall::All(limit) => ("all tables together have".to_owned(), limit),
+        };
+        let message = format!(
+            "write stall: {whose} {limit} bytes that are not flushed yet, and no flush made room within {:?}; try again",
+            self.stall_timeout
+        );
+        Error::new(ErrorKind::Unavailable, message)
+    }
+}
+
+#[cfg(test)]
+mod tests;
