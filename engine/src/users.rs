@@ -12,7 +12,7 @@ use argon2::{
 };
 use arrow::array::{StringArray, UInt64Array};
 use insula_proto::UserNo;
-use insula_storage::{MetaBatch, Store};
+use insula_storage::{EraseReport, MetaBatch, Store};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ struct Record {
     role: Role,
     /// PHC string of argon2id; `None`: no password was ever set, so no password is right.
     password: Option<String>,
+    /// The user is no more, but their rows are still being erased: the number is needed until that is done.
+    #[serde(default)]
+    erasing: bool,
 }
 
 #[derive(Default)]
@@ -76,7 +79,7 @@ impl Users {
 
     /// Unknown user and wrong password are one error, after the same work.
     pub async fn login(&self, name: &str, password: &str) -> Result<Identity> {
-        let record = self.known.read().by_name.get(name).cloned();
+        let record = self.known.read().by_name.get(name).filter(|record| !record.erasing).cloned();
         let stored = record.as_ref().and_then(|r| r.password.clone()).unwrap_or_else(|| self.decoy.clone());
         let given = password.to_owned();
         let right = tokio::task::spawn_blocking(move || verify(&stored, &given))
@@ -97,6 +100,7 @@ impl Users {
         let _change = self.change.lock().await;
         match self.find(name) {
             Some(identity) => Ok(identity),
+            None if self.is_erasing(name) => Err(being_erased(name)),
             None => self.add(name, Role::User, None).await,
         }
     }
@@ -132,15 +136,18 @@ impl Users {
             self.add_all(unknown.into_iter().map(|name| (name, Role::User, None)).collect()).await?;
         }
         let known = self.known.read();
-        let number = |name: &str| known.by_name.get(name).map(|record| record.no);
         // A user who is dropped in this very moment has no number any more.
         let gone = || Error::new(ErrorKind::Aborted, "a user of the rows was dropped meanwhile; load them again");
+        let number = |name: &str| match known.by_name.get(name) {
+            Some(record) if record.erasing => Err(being_erased(name)),
+            record => record.map(|record| record.no).ok_or_else(gone),
+        };
         let mut last: Option<(&str, u64)> = None;
         let numbers = names.iter().map(|names| {
             let numbers = names.iter().flatten().map(|name| match last {
                 Some((same, no)) if same == name => Ok(no),
                 _ => {
-                    let no = number(name).ok_or_else(gone)?;
+                    let no = number(name)?;
                     last = Some((name, no));
                     Ok(no)
                 }
@@ -151,7 +158,7 @@ impl Users {
     }
 
     pub fn find(&self, name: &str) -> Option<Identity> {
-        self.known.read().by_name.get(name).map(|record| record.identity(name))
+        self.known.read().by_name.get(name).filter(|record| !record.erasing).map(|record| record.identity(name))
     }
 
     pub fn identity(&self, no: UserNo) -> Result<Identity> {
@@ -168,6 +175,9 @@ impl Users {
         if self.find(name).is_some() {
             return Err(Error::exists(format!("user \"{name}\" exists already")));
         }
+        if self.is_erasing(name) {
+            return Err(being_erased(name));
+        }
         self.add(name, role, Some(password)).await.map(drop)
     }
 
@@ -178,6 +188,9 @@ impl Users {
         };
         let _change = self.change.lock().await;
         let mut record = self.record(name)?;
+        if record.erasing {
+            return Err(being_erased(name));
+        }
         record.password = password.or(record.password);
         record.role = role.unwrap_or(record.role);
         let mut batch = MetaBatch::default();
@@ -189,10 +202,50 @@ impl Users {
 
     pub async fn drop(&self, name: &str) -> Result<()> {
         let _change = self.change.lock().await;
-        let record = self.record(name)?;
+        if self.droppable(name)?.erasing {
+            return Err(being_erased(name));
+        }
+        self.forget(name).await
+    }
+
+    /// Drops the user, and every byte of their rows. The user is gone at once; the name is free again when all rows
+    /// are, and until then an erasure that was cut short is repeated by the same call.
+    pub async fn erase(&self, name: &str) -> Result<EraseReport> {
+        let no = {
+            let _change = self.change.lock().await;
+            let record = Record { erasing: true, password: None, ..self.droppable(name)? };
+            let mut batch = MetaBatch::default();
+            batch.put(user_key(name), record.to_bytes()?);
+            self.store.meta().write(batch).await?;
+            let no = UserNo(record.no);
+            let mut known = self.known.write();
+            known.by_no.remove(&no);
+            known.by_name.insert(name.into(), record);
+            no
+        };
+        let report = self.store.erase(no).await?;
+        let _change = self.change.lock().await;
+        // Somebody else may have asked for the same, and been first.
+        if self.is_erasing(name) {
+            self.forget(name).await?;
+        }
+        Ok(report)
+    }
+
+    fn is_erasing(&self, name: &str) -> bool {
+        self.known.read().by_name.get(name).is_some_and(|record| record.erasing)
+    }
+
+    fn droppable(&self, name: &str) -> Result<Record> {
         if name == ADMIN {
             return Err(Error::new(ErrorKind::FailedPrecondition, "the user admin cannot be dropped"));
         }
+        self.record(name)
+    }
+
+    /// Under `change`.
+    async fn forget(&self, name: &str) -> Result<()> {
+        let record = self.record(name)?;
         let mut batch = MetaBatch::default();
         batch.delete(user_key(name));
         self.store.meta().write(batch).await?;
@@ -230,7 +283,7 @@ impl Users {
         batch.put(NEXT_NO, (no + users.len() as u64).to_be_bytes());
         let mut records = Vec::with_capacity(users.len());
         for ((name, role, password), no) in users.into_iter().zip(no..) {
-            let record = Record { no, role, password };
+            let record = Record { no, role, password, erasing: false };
             batch.put(user_key(name), record.to_bytes()?);
             records.push((name, record));
         }
@@ -269,7 +322,9 @@ impl Known {
 
     fn insert(&mut self, name: &str, record: Record) {
         let name: Arc<str> = name.into();
-        self.by_no.insert(UserNo(record.no), Arc::clone(&name));
+        if !record.erasing {
+            self.by_no.insert(UserNo(record.no), Arc::clone(&name));
+        }
         self.by_name.insert(name, record);
     }
 }
@@ -288,6 +343,12 @@ impl Record {
 fn distinct_neighbours(names: &[StringArray]) -> impl Iterator<Item = &str> {
     let mut last = None;
     names.iter().flat_map(|names| names.iter().flatten()).filter(move |name| last.replace(*name) != Some(*name))
+}
+
+fn being_erased(name: &str) -> Error {
+    let message =
+        format!("the rows of user \"{name}\" are being erased; DROP USER … ERASE again ends it, if it was cut short");
+    Error::new(ErrorKind::FailedPrecondition, message)
 }
 
 fn user_key(name: &str) -> Vec<u8> {

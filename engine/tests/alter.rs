@@ -37,6 +37,7 @@ enum Op {
     Update(usize, i64, usize, Option<i64>),
     Delete(usize, i64),
     Flush,
+    Compact,
     Restart,
 }
 
@@ -57,6 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (user.clone(), key.clone(), any::<usize>(), maybe()).prop_map(|(u, k, c, v)| Op::Update(u, k, c, v)),
         2 => (user, key).prop_map(|(u, k)| Op::Delete(u, k)),
         4 => Just(Op::Flush),
+        1 => Just(Op::Compact),
         1 => Just(Op::Restart),
     ]
 }
@@ -196,6 +198,7 @@ impl World {
             }
             Op::Options(rows) => self.alter(&format!("SET (flush_rows = {rows})")).await.unwrap(),
             Op::Flush => drop(self.run("admin", "FLUSH TABLE t").await.unwrap()),
+            Op::Compact => drop(self.run("admin", "COMPACT TABLE t").await.unwrap()),
             Op::Restart => {
                 self.engine.close().await.unwrap();
                 let nothing = tempfile::tempdir().unwrap();

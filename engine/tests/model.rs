@@ -25,6 +25,7 @@ enum Op {
     DeleteKey(usize, i64),
     MoveKey(usize, i64, i64),
     Flush,
+    Compact,
     Restart,
 }
 
@@ -40,6 +41,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (user.clone(), key.clone()).prop_map(|(u, k)| Op::DeleteKey(u, k)),
         1 => (user, key.clone(), key).prop_map(|(u, a, b)| Op::MoveKey(u, a, b)),
         3 => Just(Op::Flush),
+        1 => Just(Op::Compact),
         1 => Just(Op::Restart),
     ]
 }
@@ -130,6 +132,9 @@ impl World {
             Op::MoveKey(user, from, to) => self.move_key(*user, *from, *to).await,
             Op::Flush => {
                 self.run("admin", "FLUSH TABLE t").await.unwrap();
+            }
+            Op::Compact => {
+                self.run("admin", "COMPACT TABLE t").await.unwrap();
             }
             Op::Restart => {
                 self.engine.close().await.unwrap();

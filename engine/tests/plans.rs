@@ -211,6 +211,7 @@ async fn reads_by_key_find_what_they_ask_for_and_nothing_else() {
     }
     assert_eq!(world.run("bob", "SELECT note FROM t WHERE id = 8192").await, "bob");
     assert_eq!(world.run("bob", "SELECT note FROM t WHERE id = 8190").await, "");
+    world.close().await;
 }
 
 #[tokio::test]

@@ -3,9 +3,13 @@
 //! Every object is named by a synced intent before it exists, and survives power loss before a manifest names it. The
 //! batch that commits the new manifest ends the intent; a change that fails removes its objects first. So each object
 //! in the store is named by a manifest or by an intent, whatever dies when.
+//!
+//! `files` brings rows into Parquet files of the change.
+
+pub(crate) mod files;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -38,6 +42,8 @@ pub(crate) struct Change {
     reserved: VecDeque<Uuid>,
     /// Objects made so far.
     created: Vec<Path>,
+    /// How many of them survive power loss already.
+    persisted: usize,
 }
 
 /// A Parquet file on its way to the store.
@@ -56,7 +62,7 @@ impl Change {
         intent: Intent,
     ) -> Self {
         let (reserved, created) = Default::default();
-        let mut change = Self { cold, committer, clock, table, intent, reserved, created };
+        let mut change = Self { cold, committer, clock, table, intent, reserved, created, persisted: 0 };
         change.reserve();
         change
     }
@@ -95,6 +101,7 @@ impl Change {
             rows: summary.rows,
             deleted_rows: summary.deleted_rows,
             users: summary.users,
+            keys: summary.keys.clone(),
             seqs: summary.seqs,
             level,
             schema_version: self.table.schema_version,
@@ -102,6 +109,7 @@ impl Change {
             created_micros: self.clock.now_micros(),
             stamp: None,
             tail: summary.tail,
+            oldest_deleted_micros: summary.oldest_deleted_micros,
         })
     }
 
@@ -132,9 +140,10 @@ impl Change {
     }
 
     /// Makes every new object survive power loss, before anything names it.
-    pub(crate) async fn persist(&self) -> Result<()> {
-        for path in &self.created {
+    pub(crate) async fn persist(&mut self) -> Result<()> {
+        while let Some(path) = self.created.get(self.persisted) {
             self.cold.persist(path).await?;
+            self.persisted += 1;
             FailPoint::ChangePersisted.reached()?;
         }
         Ok(())
@@ -146,12 +155,12 @@ impl Change {
         manifest::delete_intent(batch, &self.intent);
     }
 
-    /// After the commit: lets go of what `base` named and `next` no longer does.
+    /// After the commit: lets go of what `base` named and `next` no longer does, and of what was made in vain.
     pub(crate) async fn reclaim(&self, base: &Manifest, next: &Manifest) {
-        let named = next.objects(self.table.id);
-        let mut gone = base.objects(self.table.id);
-        gone.retain(|path| !named.contains(path));
-        self.cold.retire(gone);
+        let named: HashSet<Path> = next.objects(self.table.id).into_iter().collect();
+        let gone = base.objects(self.table.id).into_iter().chain(self.created.iter().cloned());
+        self.cold.tell_changed();
+        self.cold.retire(gone.filter(|path| !named.contains(path)).collect());
         self.cold.reclaim().await;
     }
 

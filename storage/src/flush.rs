@@ -16,7 +16,7 @@ use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use crate::{
     Error, ErrorKind, Result, TableDef,
-    change::Change,
+    change::{Change, files::Sizes},
     clock::Clock,
     cold::{ColdTier, Manifest, manifest::Intent},
     fail_points::FailPoint,
@@ -41,10 +41,7 @@ pub(crate) struct Flusher {
     pub(crate) committer: Committer,
     pub(crate) tables: Arc<Tables>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Target size of a Parquet file.
-    pub(crate) file_bytes: u64,
-    /// Bytes of a row group that are gathered in memory.
-    pub(crate) row_group_bytes: usize,
+    pub(crate) sizes: Sizes,
     pub(crate) turns: Turns,
 }
 
@@ -69,12 +66,19 @@ impl Turns {
         if *open {
             return Err(Error::new(ErrorKind::Unavailable, "the store is closing"));
         }
-        let mutex = {
-            let mut tables = self.tables.lock();
-            tables.retain(|_, mutex| Arc::strong_count(mutex) > 1);
-            Arc::clone(tables.entry(table).or_default())
-        };
-        Ok(Turn { _table: mutex.lock_owned().await, _open: open })
+        Ok(Turn { _table: self.mutex(table).lock_owned().await, _open: open })
+    }
+
+    /// The table's turn, if nobody has it and nobody closes.
+    pub(crate) fn try_take(&self, table: TableId) -> Option<Turn> {
+        let open = Arc::clone(&self.closed).try_read_owned().ok().filter(|closed| !**closed)?;
+        Some(Turn { _table: self.mutex(table).try_lock_owned().ok()?, _open: open })
+    }
+
+    fn mutex(&self, table: TableId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut tables = self.tables.lock();
+        tables.retain(|_, mutex| Arc::strong_count(mutex) > 1);
+        Arc::clone(tables.entry(table).or_default())
     }
 
     /// Waits until every turn under way has ended, and lets no other begin.

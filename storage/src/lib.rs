@@ -9,14 +9,20 @@ mod change;
 mod check;
 mod clock;
 mod cold;
+mod compact;
+mod erase;
 mod error;
 mod fail_points;
 mod flush;
 mod hot;
 pub mod load;
 mod meta;
+#[cfg(test)]
+mod notes;
+mod pauses;
 mod read;
 mod store;
+mod sweep;
 pub mod table;
 mod write;
 
@@ -27,6 +33,8 @@ pub use cold::{
     Stamp,
     parquet_type::{file_schema, restore},
 };
+pub use compact::CompactReport;
+pub use erase::EraseReport;
 pub use error::{Error, ErrorKind, Result};
 pub use fail_points::{arm_fail_points, disarm_fail_points, fail_points};
 pub use flush::FlushReport;
@@ -38,8 +46,9 @@ pub use hot::{
 pub use load::Load;
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
-pub use store::{DiskUsage, Filling, Store, StoreConfig, StoreMemory};
+pub use store::{DiskUsage, Filling, Freed, Store, StoreConfig, StoreMemory};
 pub use table::{
-    Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, TableDef, TableKind, TableOptions, TableVersion,
+    Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, Placement, TableDef, TableKind, TableOptions,
+    TableVersion,
 };
 pub use write::{Commit, WriteLock, WriteSet};

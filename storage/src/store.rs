@@ -9,6 +9,7 @@ mod open;
 mod stall;
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -19,11 +20,13 @@ use std::{
 
 use insula_proto::{TableId, UserNo};
 use object_store::ObjectStore;
+use parking_lot::RwLock;
 
 pub(crate) use crate::clock::Clock;
 use crate::{
-    Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
+    CompactReport, Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
+    compact::{self, Compactor},
     fail_points::FailPoint,
     flush::{Flusher, Turn, recover, scheduler::Scheduler},
     hot::{
@@ -61,6 +64,10 @@ pub struct StoreConfig {
     /// How long they wait before they are told that the store is unavailable.
     pub stall_timeout: Duration,
     pub memory: StoreMemory,
+    /// Whether tables are compacted by themselves; [`Store::compact`] works either way.
+    pub compaction: bool,
+    /// Bytes per second that compactions write at most, all together; 0: no limit.
+    pub compaction_bytes_per_second: u64,
 }
 
 impl StoreConfig {
@@ -76,6 +83,8 @@ impl StoreConfig {
             max_hot_bytes: 4 << 30,
             stall_timeout: Duration::from_secs(30),
             memory,
+            compaction: true,
+            compaction_bytes_per_second: 256 << 20,
         }
     }
 }
@@ -91,6 +100,9 @@ pub struct DiskUsage {
     pub cold_files: u64,
 }
 
+/// So many bytes of a dropped table are taken out of the hot tier's files at once.
+const HOT_BYTES: u64 = 1 << 20;
+
 pub struct Store {
     pub(crate) db: Arc<Db>,
     pub(crate) tables: Arc<Tables>,
@@ -103,9 +115,13 @@ pub struct Store {
     /// Bytes of one run of a load.
     pub(crate) load_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) compactor: Arc<Compactor>,
     scheduler: Scheduler,
+    compactions: compact::scheduler::Scheduler,
     meta: Meta,
     pub(crate) locks: Locks,
+    /// Users whose rows were erased since the store was opened.
+    pub(crate) erased: RwLock<HashSet<UserNo>>,
     /// Definitions change one at a time: names are checked before they are written.
     pub(crate) definitions: tokio::sync::Mutex<()>,
     /// Number of the next table that is declared.
@@ -120,10 +136,22 @@ pub enum Filling {
     Load(Load),
 }
 
+/// What the end of a table gives back.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Freed {
+    /// Of the cold tier: Parquet files and deletion vectors. While a view reads them, they are there still.
+    pub objects: u64,
+    pub cold_bytes: u64,
+    /// Keys and values, uncompressed.
+    pub hot_bytes: u64,
+}
+
 /// The end of a table: what has to go once the batch that says so is on disk.
 struct Removal {
     _turn: Turn,
+    table: TableId,
     objects: Vec<object_store::path::Path>,
+    freed: Freed,
 }
 
 impl Store {
@@ -218,8 +246,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes definition, hot rows, manifest, then the objects.
-    pub async fn drop_table(&self, table: TableId) -> Result<()> {
+    /// Removes definition, hot rows, manifest, then the objects. Returns what that gave back.
+    pub async fn drop_table(&self, table: TableId) -> Result<Freed> {
         let _alone = self.definitions.lock().await;
         let mut batch = Batch::default();
         let removal = self.removal(table, &mut batch).await?;
@@ -231,22 +259,38 @@ impl Store {
     async fn removal(&self, table: TableId, batch: &mut Batch) -> Result<Removal> {
         let turn = self.flusher.turns.take(table).await?;
         self.tables.get(table)?;
-        let objects = manifest::current(&self.db, table)?.objects(table);
+        let manifest = manifest::current(&self.db, table)?;
+        let objects = manifest.objects(table);
+        let freed = Freed {
+            objects: objects.len() as u64,
+            cold_bytes: manifest.bytes(),
+            hot_bytes: self.tables.load(table).bytes,
+        };
         batch.delete(Family::Meta, record_key::definition(table));
         batch.delete(Family::Meta, record_key::generation(table));
         let versions = record_key::versions(table);
         batch.delete_range(Family::Meta, versions.clone(), hot::key::after_prefix(&versions));
         hot::delete_table(batch, table);
         manifest::delete(batch, table);
-        Ok(Removal { _turn: turn, objects })
+        Ok(Removal { _turn: turn, table, objects, freed })
     }
 
     /// After the batch of a removal is on disk. Views that still read the table hold its objects back.
-    async fn removed(&self, removal: Removal) -> Result<()> {
+    async fn removed(&self, removal: Removal) -> Result<Freed> {
         FailPoint::TableRemoved.reached()?;
-        self.cold.retire(removal.objects);
+        let Removal { table, objects, freed, .. } = removal;
+        self.cold.retire(objects);
         self.cold.reclaim().await;
-        Ok(())
+        if freed.hot_bytes >= HOT_BYTES {
+            let db = Arc::clone(&self.db);
+            // The rows are gone already; RocksDB would give back their bytes by itself some day.
+            let shrunk = tokio::task::spawn_blocking(move || hot::shrink_table(&db, table)).await;
+            if !matches!(shrunk, Ok(Ok(()))) {
+                tracing::warn!(%table, "the bytes of a dropped table's fresh rows could not be given back at once");
+            }
+        }
+        tracing::info!(%table, ?freed, "dropped a table");
+        Ok(freed)
     }
 
     /// One snapshot over all tables and both tiers.
@@ -281,6 +325,11 @@ impl Store {
         self.flusher.flush(table).await
     }
 
+    /// Merges all cold rows of the table into one sorted run, and drops those that nobody can see any more.
+    pub async fn compact(&self, table: TableId) -> Result<CompactReport> {
+        self.compactor.compact(table).await
+    }
+
     pub async fn usage(self: &Arc<Self>, table: &Arc<TableDef>, user: Option<UserNo>) -> Result<DiskUsage> {
         let slice = self.view().key_slice(table, user.unwrap_or(UserNo::SHARED))?;
         let cold = self.cold.usage(slice.manifest(), table.id, user).await?;
@@ -309,9 +358,11 @@ impl Store {
         self.cold.unnamed(&recover::named(&self.db)?).await
     }
 
-    /// Lets running flushes end, syncs the log, closes.
+    /// Lets running flushes end, gives up running compactions, syncs the log, closes.
     pub async fn close(&self) -> Result<()> {
         self.scheduler.stop().await;
+        // Before the turns are: a compaction that is about to commit still takes one.
+        tokio::join!(self.compactor.close(), self.compactions.stop());
         self.flusher.turns.close().await;
         self.committer.stop().await
     }

@@ -49,6 +49,15 @@ pub enum Durability {
     Periodic,
 }
 
+/// Which files of the cold tier a user's rows lie in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// Users share files; large ones get their own by compaction.
+    Packed,
+    /// Each user's rows in files of their own.
+    File,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct TableOptions {
     pub flush_rows: u64,
@@ -58,6 +67,7 @@ pub struct TableOptions {
     pub durability: Durability,
     /// `None` (`'off'`): soft-deleted rows are kept for ever.
     pub deleted_retention: Option<Duration>,
+    pub placement: Placement,
 }
 
 impl Default for TableOptions {
@@ -68,6 +78,7 @@ impl Default for TableOptions {
             flush_interval: Some(Duration::from_secs(3600)),
             durability: Durability::Sync,
             deleted_retention: Some(Duration::from_secs(7 * 24 * 3600)),
+            placement: Placement::Packed,
         }
     }
 }

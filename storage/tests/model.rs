@@ -1,4 +1,4 @@
-//! Any interleaving of writes, flushes and restarts gives the same answers as a plain sorted map.
+//! Any interleaving of writes, flushes, compactions and restarts gives the same answers as a plain sorted map.
 //!
 //! Several users insert, replace, update (also keys), delete and read through the crate's public face; a map keeps what
 //! they should see, soft-deleted rows included. Statements that must fail do, and leave nothing.
@@ -35,6 +35,7 @@ enum Op {
     /// Of the live rows, those whose number is below this.
     Delete(i32),
     Flush,
+    Compact,
     Reopen,
     Check,
 }
@@ -54,6 +55,7 @@ fn op() -> impl Strategy<Value = (u64, Op)> {
         3 => (0..7i32, -1..2i32, prop::option::of("[a-z]{0,3}")).prop_map(|(below, by, value)| Op::Update(below, by, value)),
         3 => (0..4i32).prop_map(Op::Delete),
         2 => Just(Op::Flush),
+        1 => Just(Op::Compact),
         1 => Just(Op::Reopen),
         1 => Just(Op::Check),
     ];
@@ -190,6 +192,11 @@ impl Bench {
                 mine.extend(old.into_iter().map(|(key, value)| (key, (value, true))));
             }
             Op::Flush => drop(self.store().flush(self.table.id).await.unwrap()),
+            Op::Compact => {
+                let report = self.store().compact(self.table.id).await.unwrap();
+                // Retention is long, so only replaced rows go, and what is left is one file of these few rows.
+                assert!(report.files <= 1, "{report:?}");
+            }
             Op::Reopen => {
                 let store = self.store.take().unwrap();
                 store.close().await.unwrap();

@@ -9,6 +9,7 @@ pub(crate) enum Command {
     /// Name parts, as SQL means them.
     FlushTable(Vec<String>),
     FlushAll,
+    CompactTable(Vec<String>),
     CreateUser {
         name: String,
         password: String,
@@ -23,6 +24,10 @@ pub(crate) enum Command {
         name: String,
         if_exists: bool,
     },
+    EraseUser {
+        name: String,
+        if_exists: bool,
+    },
     ShowNamespaces,
     /// `DESCRIBE TABLE t HISTORY`.
     TableHistory(Vec<String>),
@@ -33,7 +38,7 @@ pub(crate) enum Command {
 }
 
 /// Statements that Insula will have; until then they are told from misspelt ones.
-const LATER: [&[&str]; 3] = [&["COMPACT", "TABLE"], &["EXECUTE", "AS"], &["KILL", "QUERY"]];
+const LATER: [&[&str]; 2] = [&["EXECUTE", "AS"], &["KILL", "QUERY"]];
 
 impl Command {
     /// `None`: the statement is not one of ours.
@@ -52,6 +57,8 @@ impl Command {
             Self::Restore(cursor.text("a URL, in single quotes")?)
         } else if let Some(table) = table_history(&mut cursor) {
             Self::TableHistory(table)
+        } else if cursor.words(&["COMPACT", "TABLE"]) {
+            Self::CompactTable(cursor.name_parts()?)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {
             Self::ShowNamespaces
         } else if cursor.is_create_user() {
@@ -106,10 +113,8 @@ fn alter_user(cursor: &mut Cursor<'_>) -> Result<Command> {
 fn drop_user(cursor: &mut Cursor<'_>) -> Result<Command> {
     let if_exists = cursor.words(&["IF", "EXISTS"]);
     let name = cursor.user_name()?;
-    if cursor.words(&["ERASE"]) {
-        return Err(Error::unimplemented("DROP USER … ERASE is not there yet; DROP USER leaves the rows unreachable"));
-    }
-    Ok(Command::DropUser { name, if_exists })
+    let erase = cursor.words(&["ERASE"]);
+    Ok(if erase { Command::EraseUser { name, if_exists } } else { Command::DropUser { name, if_exists } })
 }
 
 struct Cursor<'a> {

@@ -1,4 +1,4 @@
-//! Statements whose rows Insula makes itself: SHOW, DESCRIBE, FLUSH.
+//! Statements whose rows Insula makes itself: SHOW, DESCRIBE, FLUSH, COMPACT, ERASE.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use arrow::{
 };
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
 use futures::{StreamExt, stream};
-use insula_storage::{BackupReport, FlushReport, TableDef, TableKind, table::updated_type};
+use insula_storage::{BackupReport, EraseReport, FlushReport, TableDef, TableKind, table::updated_type};
 
 use super::Request;
 use crate::{
-    Error, Outcome, Result, Role,
+    Error, ErrorKind, Outcome, Result, Role,
     sql::{SystemColumns, command::Command, normalize, parts},
 };
 
@@ -20,6 +20,11 @@ use crate::{
 pub(super) enum Utility {
     FlushTable(Vec<String>),
     FlushAll,
+    CompactTable(Vec<String>),
+    EraseUser {
+        name: String,
+        if_exists: bool,
+    },
     ShowNamespaces,
     ShowTables,
     ShowColumns(Vec<String>),
@@ -35,6 +40,8 @@ impl Utility {
         match command {
             Command::FlushTable(name) => Ok(Self::FlushTable(name)),
             Command::FlushAll => Ok(Self::FlushAll),
+            Command::CompactTable(name) => Ok(Self::CompactTable(name)),
+            Command::EraseUser { name, if_exists } => Ok(Self::EraseUser { name, if_exists }),
             Command::ShowNamespaces => Ok(Self::ShowNamespaces),
             Command::Backup(url) => Ok(Self::Backup(url)),
             Command::Restore(url) => Ok(Self::Restore(url)),
@@ -57,9 +64,13 @@ impl Utility {
         }
     }
 
-    /// These do something, so they must run exactly once.
+    /// What does something must run exactly once.
     pub fn has_effect(&self) -> bool {
-        matches!(self, Self::FlushTable(_) | Self::FlushAll | Self::Backup(_) | Self::Restore(_))
+        match self {
+            Self::FlushTable(_) | Self::FlushAll | Self::CompactTable(_) => true,
+            Self::EraseUser { .. } | Self::Backup(_) | Self::Restore(_) => true,
+            _ => false,
+        }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -68,6 +79,19 @@ impl Utility {
         Arc::new(Schema::new(match self {
             Self::FlushTable(_) | Self::FlushAll => {
                 vec![text("namespace"), text("table"), count("rows"), count("files"), count("bytes"), count("replaced")]
+            }
+            Self::CompactTable(_) => vec![
+                text("namespace"),
+                text("table"),
+                count("rows"),
+                count("removed"),
+                count("files_before"),
+                count("files"),
+                count("bytes_before"),
+                count("bytes"),
+            ],
+            Self::EraseUser { .. } => {
+                vec![text("user"), count("tables"), count("rows"), count("files"), count("bytes")]
             }
             Self::ShowNamespaces => vec![text("namespace")],
             Self::ShowTables => vec![text("namespace"), text("table"), text("kind")],
@@ -97,6 +121,11 @@ impl Utility {
                 flush(request, vec![Arc::clone(context.tables.definition(&name)?)]).await?
             }
             Self::FlushAll => flush(request, request.engine.catalog().snapshot().tables().cloned().collect()).await?,
+            Self::CompactTable(name) => {
+                let context = request.context(SystemColumns::default())?;
+                compact(request, context.tables.definition(&name)?).await?
+            }
+            Self::EraseUser { name, if_exists } => erase(request, &name, if_exists).await?,
             Self::ShowNamespaces => vec![texts(request.engine.catalog().snapshot().namespaces())],
             Self::ShowTables => tables(request),
             Self::ShowColumns(name) => {
@@ -139,6 +168,43 @@ async fn flush(request: &Request<'_>, tables: Vec<Arc<TableDef>>) -> Result<Vec<
         counts(|r| r.files),
         counts(|r| r.bytes),
         counts(|r| r.replaced),
+    ])
+}
+
+/// Flushes first: all rows of the table are to lie in one sorted run. Counts are told as by a flush.
+async fn compact(request: &Request<'_>, table: &TableDef) -> Result<Vec<ArrayRef>> {
+    request.engine.store().flush(table.id).await?;
+    let report = request.engine.store().compact(table.id).await?;
+    let told = request.user.role == Role::Admin;
+    let count = |n: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![told.then(|| n.cast_signed())])) };
+    Ok(vec![
+        texts(std::iter::once(table.namespace.as_str())),
+        texts(std::iter::once(table.name.as_str())),
+        count(report.rows),
+        count(report.removed),
+        count(report.files_before),
+        count(report.files),
+        count(report.bytes_before),
+        count(report.bytes),
+    ])
+}
+
+/// No row, where there is no such user and that is allowed.
+async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec<ArrayRef>> {
+    request.user.require_admin("DROP USER")?;
+    let report = match request.engine.users().erase(name).await {
+        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => None,
+        report => Some(report?),
+    };
+    let count = |count: fn(&EraseReport) -> u64| -> ArrayRef {
+        Arc::new(report.iter().map(|report| Some(count(report).cast_signed())).collect::<Int64Array>())
+    };
+    Ok(vec![
+        texts(report.iter().map(|_| name)),
+        count(|report| report.tables),
+        count(|report| report.rows),
+        count(|report| report.files),
+        count(|report| report.bytes),
     ])
 }
 

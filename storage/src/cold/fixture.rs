@@ -36,12 +36,12 @@ pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableD
 }
 
 /// `note` text, `id` bigint primary key: the key is in the second column.
-pub(super) fn notes() -> TableDef {
+pub(crate) fn notes() -> TableDef {
     table(&[("note", DataType::Utf8, true), ("id", DataType::Int64, false)], &[1])
 }
 
 /// Rows of any table: per row the user and whether it is deleted, and the declared columns.
-pub(super) fn rows(table: &TableDef, owners: &[(u64, bool)], declared: Vec<ArrayRef>) -> RecordBatch {
+pub(crate) fn rows(table: &TableDef, owners: &[(u64, bool)], declared: Vec<ArrayRef>) -> RecordBatch {
     let seqs = Int64Array::from_iter_values(100..100 + owners.len() as i64);
     let updated = TimestampMicrosecondArray::from(vec![1_000_000; owners.len()]).with_timezone("UTC");
     let mut columns: Vec<ArrayRef> = vec![
@@ -55,14 +55,14 @@ pub(super) fn rows(table: &TableDef, owners: &[(u64, bool)], declared: Vec<Array
 }
 
 /// Rows of [`notes`]: user, id, deleted.
-pub(super) fn note_rows(of: &[(u64, i64, bool)]) -> RecordBatch {
+pub(crate) fn note_rows(of: &[(u64, i64, bool)]) -> RecordBatch {
     let owners: Vec<_> = of.iter().map(|(user, _, deleted)| (*user, *deleted)).collect();
     let texts = StringArray::from_iter_values(of.iter().map(|(user, id, _)| format!("{user}/{id}")));
     let ids = Int64Array::from_iter_values(of.iter().map(|row| row.1));
     rows(&notes(), &owners, vec![Arc::new(texts), Arc::new(ids)])
 }
 
-pub(super) fn keys_of(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
+pub(crate) fn keys_of(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
     let columns: Vec<_> = table.stored_key().iter().map(|column| Arc::clone(rows.column(*column))).collect();
     let keys = KeyCodec::new(table).unwrap().encode(&columns).unwrap();
     (0..keys.len()).map(|i| keys.row(i).to_vec()).collect()
@@ -99,6 +99,7 @@ pub(super) async fn write_keyed(
         rows: summary.rows,
         deleted_rows: summary.deleted_rows,
         users: summary.users,
+        keys: summary.keys,
         seqs: summary.seqs,
         level: 0,
         schema_version: 1,
@@ -106,6 +107,7 @@ pub(super) async fn write_keyed(
         created_micros: 0,
         stamp: None,
         tail: summary.tail,
+        oldest_deleted_micros: summary.oldest_deleted_micros,
     }
 }
 
@@ -134,6 +136,13 @@ async fn rows_in(open: &OpenFile, table: &TableDef, ranges: &[Range<u64>]) -> Re
     let batches: Vec<_> = open.read(&names, ranges).unwrap().try_collect().await.unwrap();
     let batches: Vec<_> = batches.iter().map(|batch| crate::table::conform(table, batch, &stored).unwrap()).collect();
     arrow::compute::concat_batches(&stored, &batches).unwrap()
+}
+
+/// The columns that lie in a file, by their stored names.
+pub(crate) async fn column_names(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> Vec<String> {
+    let path = layout::file_path(table.id, file.id);
+    let open = OpenFile::load(cold.objects.store(), path, file.bytes, file.tail).await.unwrap();
+    open.metadata().schema().fields().iter().map(|field| field.name().clone()).collect()
 }
 
 pub(super) const ALICE: UserNo = UserNo(1);

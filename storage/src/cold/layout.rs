@@ -17,6 +17,12 @@ pub(super) fn file_id(path: &Path) -> Option<Uuid> {
     Uuid::try_parse(path.filename()?.strip_suffix(".parquet")?).ok()
 }
 
+/// The table of an object of ours.
+pub(crate) fn table_of(path: &Path) -> Option<TableId> {
+    let directory = path.as_ref().split_once('/').filter(|_| is_ours(path.as_ref()))?.0;
+    directory.strip_prefix('t')?.parse().ok().map(TableId)
+}
+
 /// Whether `path` is an object of ours, or the staging file (`…#1`) that a crash left of one. The sweep deletes
 /// nothing else, whatever people keep beside our objects.
 pub(super) fn is_ours(path: &str) -> bool {

@@ -28,7 +28,7 @@ const OWNER: &[u8] = b"o";
 #[derive(Clone, Default, PartialEq, Debug)]
 pub(crate) struct Manifest {
     pub(crate) version: u64,
-    /// Oldest first.
+    /// The deepest level first, each in the order of its rows; level 0 last, oldest first.
     pub(crate) files: Vec<ColdFile>,
     /// Hot generations up to and including this one are in `files`; 0: none yet.
     pub(crate) flushed: Generation,
@@ -42,6 +42,10 @@ pub(crate) struct ColdFile {
     /// Rows whose `_deleted` is true.
     pub(crate) deleted_rows: u64,
     pub(crate) users: (UserNo, UserNo),
+    /// Keys of the first and of the last row, cut to [`writer::BOUND_BYTES`]: rounded down, and up.
+    ///
+    /// [`writer::BOUND_BYTES`]: super::writer::BOUND_BYTES
+    pub(crate) keys: (Vec<u8>, Vec<u8>),
     pub(crate) seqs: (u64, u64),
     pub(crate) level: u32,
     pub(crate) schema_version: u32,
@@ -51,6 +55,8 @@ pub(crate) struct ColdFile {
     pub(crate) stamp: Option<Stamp>,
     /// Where its indexes and footer begin, and their checksum.
     pub(crate) tail: Tail,
+    /// Commit time of the oldest row whose `_deleted` is true: when retention may end for the first of them.
+    pub(crate) oldest_deleted_micros: Option<i64>,
 }
 
 /// When one commit happened.
@@ -82,6 +88,12 @@ impl Manifest {
         self.files.iter().map(|file| super::layout::file_path(table, file.id)).chain(vectors).collect()
     }
 
+    /// Of all objects named.
+    pub(crate) fn bytes(&self) -> u64 {
+        let vector = |file: &ColdFile| file.deletion_vector.as_ref().map_or(0, |vector| vector.bytes);
+        self.files.iter().map(|file| file.bytes + vector(file)).sum()
+    }
+
     fn from_proto(manifest: proto::Manifest) -> Result<Self> {
         let files = manifest.files.into_iter().map(ColdFile::from_proto).collect::<Result<_>>()?;
         Ok(Self { version: manifest.version, files, flushed: Generation(manifest.flushed_generation) })
@@ -108,6 +120,7 @@ impl ColdFile {
             rows: file.rows,
             deleted_rows: file.deleted_rows,
             users: (UserNo(file.min_user), UserNo(file.max_user)),
+            keys: (file.min_key, file.max_key),
             seqs: (file.min_seq, file.max_seq),
             level: file.level,
             schema_version: file.schema_version,
@@ -115,6 +128,7 @@ impl ColdFile {
             created_micros: file.created_micros,
             stamp: file.stamp.map(|s| Stamp { seq: Seq(s.seq), updated_micros: s.updated_micros }),
             tail: Tail { offset: file.tail_offset, crc: file.tail_crc32 },
+            oldest_deleted_micros: file.oldest_deleted_micros,
         })
     }
 
@@ -139,6 +153,9 @@ impl ColdFile {
             stamp: self.stamp.map(|s| proto::Stamp { seq: s.seq.0, updated_micros: s.updated_micros }),
             tail_offset: self.tail.offset,
             tail_crc32: self.tail.crc,
+            min_key: self.keys.0.clone(),
+            max_key: self.keys.1.clone(),
+            oldest_deleted_micros: self.oldest_deleted_micros,
         }
     }
 }

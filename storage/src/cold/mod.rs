@@ -2,9 +2,9 @@
 //!
 //! `manifest` says which files a table has at one version; `user_index` (in each file) says which rows of a file are
 //! a user's; `deletion_vector` says which of those a newer version has replaced. `writer` makes files, `find` looks
-//! keys up in them, `files` and `open_file` open them, `blocks` checks what is read of them, `slice` hands a user's
-//! ranges to the read side, `pins` keeps replaced objects alive while a view may still read them, `objects` is the object
-//! store with the fsyncs that it lacks.
+//! keys up in them, `rows` reads them whole for compactions, `files` and `open_file` open them, `blocks` checks what is
+//! read of them, `slice` hands a user's ranges to the read side, `pins` keeps replaced objects alive while a view may
+//! still read them, `objects` is the object store with the fsyncs that it lacks.
 
 pub(crate) mod blocks;
 mod check;
@@ -19,6 +19,7 @@ mod objects;
 mod open_file;
 pub(crate) mod parquet_type;
 mod pins;
+pub(crate) mod rows;
 mod slice;
 mod user_index;
 mod versions;
@@ -27,9 +28,11 @@ pub(crate) mod writer;
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use insula_proto::TableId;
-use object_store::ObjectStore;
+use object_store::{ObjectMeta, ObjectStore};
 use roaring::RoaringBitmap;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub(crate) use check::Flaw;
@@ -49,6 +52,7 @@ pub(crate) struct ColdTier {
     files: Arc<Files>,
     vectors: Cache<Uuid, RoaringBitmap>,
     pins: Arc<Pins>,
+    changed: Notify,
 }
 
 impl ColdTier {
@@ -60,12 +64,18 @@ impl ColdTier {
             objects,
             vectors: Cache::new(memory.vectors),
             pins: Arc::new(Pins::default()),
+            changed: Notify::new(),
         })
     }
 
     /// To be read only, and every byte checked.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::new(Checked(Arc::clone(&self.files)))
+    }
+
+    /// Everything that lies in the store, also what is not ours.
+    pub(crate) fn list(&self) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.objects.store().list(None)
     }
 
     /// Where to read a whole object from that [`Self::meet`] has met: Parquet files are checked on the way.
@@ -105,9 +115,29 @@ impl ColdTier {
         Pins::pin(&self.pins)
     }
 
+    /// Waits until a manifest has been committed since the last call.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Tells whoever waits that a manifest has been committed.
+    pub(crate) fn tell_changed(&self) {
+        self.changed.notify_one();
+    }
+
     /// Hands over objects that the manifest just committed no longer names; call it after that commit.
     pub(crate) fn retire(&self, objects: Vec<object_store::path::Path>) {
         self.pins.retire(objects);
+    }
+
+    /// Retired objects that are still there for the views that may read them.
+    pub(crate) fn retired(&self) -> Vec<object_store::path::Path> {
+        self.pins.retired()
+    }
+
+    /// Waits until every view taken before the call is gone.
+    pub(crate) async fn wait_for_views(&self) {
+        self.pins.drained().await;
     }
 
     /// Waits until a pin that held back retired objects is gone.

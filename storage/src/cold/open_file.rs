@@ -131,6 +131,12 @@ impl OpenFile {
             .map_err(|error| read_error(&self.reader.path, error))
     }
 
+    /// Decoded bytes of a row, as the footer counts them.
+    pub(super) fn row_bytes(&self) -> u64 {
+        let bytes = self.metadata.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0));
+        bytes.sum::<i64>().unsigned_abs() / self.users.rows().max(1)
+    }
+
     pub(super) fn read_error(&self, error: ParquetError) -> Error {
         read_error(&self.reader.path, error)
     }

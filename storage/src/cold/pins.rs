@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 pub(super) struct Pins {
     state: Mutex<State>,
     released: Notify,
+    /// Told at the end of each pin.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -69,6 +71,27 @@ impl Pins {
     pub(super) async fn released(&self) {
         self.released.notified().await;
     }
+
+    /// What was retired and not yet taken.
+    pub(super) fn retired(&self) -> Vec<Path> {
+        self.state.lock().retired.iter().flat_map(|(_, objects)| objects).cloned().collect()
+    }
+
+    /// Waits until all pins that live now are gone.
+    pub(super) async fn drained(&self) {
+        let epoch = {
+            let mut state = self.state.lock();
+            state.epoch += 1;
+            state.epoch - 1
+        };
+        loop {
+            let ended = self.ended.notified();
+            if self.state.lock().is_free(epoch) {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 impl Drop for Pin {
@@ -83,6 +106,8 @@ impl Drop for Pin {
         if state.retired.front().is_some_and(|(epoch, _)| state.is_free(*epoch)) {
             self.pins.released.notify_one();
         }
+        drop(state);
+        self.pins.ended.notify_waiters();
     }
 }
 

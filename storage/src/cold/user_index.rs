@@ -181,6 +181,15 @@ impl UserIndex {
         Ok(None)
     }
 
+    /// The user at a place in the order of users, and the number of their rows.
+    pub(super) fn count(&self, place: usize) -> Result<Option<(UserNo, u64)>> {
+        if place >= self.users {
+            return Ok(None);
+        }
+        let rows = self.first_row(place + 1)?.checked_sub(self.first_row(place)?).ok_or_else(malformed)?;
+        Ok(Some((self.user(place)?, rows)))
+    }
+
     /// First and last user and key; `None` for an index without users.
     pub(super) fn bounds(&self) -> Result<Option<Bounds>> {
         let Some(end) = self.users.checked_sub(1) else { return Ok(None) };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{AsArray, RecordBatch},
-    datatypes::{DataType, Int64Type, SchemaRef, UInt64Type},
+    datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
 };
 use bytes::Bytes;
 use insula_proto::UserNo;
@@ -29,7 +29,7 @@ use super::{
     blocks::{self, Tail},
     parquet_type, user_index,
 };
-use crate::{Error, ErrorKind, Result, TableDef};
+use crate::{Error, ErrorKind, Result, TableDef, hot::key::after_prefix};
 
 const INDEX_KEY: &str = "insula.user_index";
 const BLOCKS_KEY: &str = "insula.blocks";
@@ -44,12 +44,18 @@ const DICTIONARY_BYTES: usize = 256 << 10;
 /// A file is closed when its user index reaches this, so that it stays cheap to load.
 const INDEX_BYTES: usize = 64 << 20;
 
+/// Bytes of a key that a manifest keeps of each end of a file.
+pub(crate) const BOUND_BYTES: usize = 64;
+
 /// What a manifest says of a finished file.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) rows: u64,
     pub(crate) deleted_rows: u64,
+    pub(crate) oldest_deleted_micros: Option<i64>,
     pub(crate) users: (UserNo, UserNo),
+    /// Of the first and the last row, cut to [`BOUND_BYTES`]: rounded down, and up.
+    pub(crate) keys: (Vec<u8>, Vec<u8>),
     pub(crate) seqs: (u64, u64),
     pub(crate) tail: Tail,
 }
@@ -99,12 +105,17 @@ impl FileWriter {
             rows.columns().get(i).ok_or_else(|| Error::new(ErrorKind::Internal, "rows to flush lack system columns"))
         };
         let (users, seqs) = (column(0)?.as_primitive::<UInt64Type>(), column(1)?.as_primitive::<Int64Type>());
-        let deleted = column(3)?.as_boolean();
-        let mut counted = 0;
+        let (updated, deleted) = (column(2)?.as_primitive::<TimestampMicrosecondType>(), column(3)?.as_boolean());
+        let (mut counted, mut last) = (0, None);
         for (i, key) in keys.enumerate().take(rows.num_rows()) {
             counted += 1;
             self.index.push(UserNo(users.value(i)), key, deleted.value(i))?;
-            self.count(UserNo(users.value(i)), seqs.value(i).cast_unsigned(), deleted.value(i));
+            let deleted_at = deleted.value(i).then(|| updated.value(i));
+            self.count(UserNo(users.value(i)), key, seqs.value(i).cast_unsigned(), deleted_at);
+            last = Some(key);
+        }
+        if let (Some(summary), Some(last)) = (&mut self.summary, last) {
+            summary.keys.1 = rounded_up(last);
         }
         if counted != rows.num_rows() {
             return Err(Error::new(ErrorKind::Internal, "rows to flush lack keys"));
@@ -117,16 +128,21 @@ impl FileWriter {
         Ok(())
     }
 
-    fn count(&mut self, user: UserNo, seq: u64, deleted: bool) {
-        let summary = self.summary.get_or_insert(Summary {
+    fn count(&mut self, user: UserNo, key: &[u8], seq: u64, deleted_at: Option<i64>) {
+        let summary = self.summary.get_or_insert_with(|| Summary {
             rows: 0,
             deleted_rows: 0,
+            oldest_deleted_micros: None,
             users: (user, user),
+            keys: (rounded_down(key), Vec::new()),
             seqs: (seq, seq),
             tail: Tail::default(),
         });
         summary.rows += 1;
-        summary.deleted_rows += u64::from(deleted);
+        if let Some(at) = deleted_at {
+            summary.deleted_rows += 1;
+            summary.oldest_deleted_micros = Some(summary.oldest_deleted_micros.map_or(at, |oldest| oldest.min(at)));
+        }
         summary.users.1 = user;
         summary.seqs = (summary.seqs.0.min(seq), summary.seqs.1.max(seq));
     }
@@ -179,6 +195,16 @@ fn complete(
     let rest = std::mem::take(parquet.inner_mut());
     let tail = Tail { offset, crc: crc32fast::hash(&rest[body..]) };
     Ok((rest, tail))
+}
+
+/// The key, or what a bound holds of it.
+fn rounded_down(key: &[u8]) -> Vec<u8> {
+    key[..key.len().min(BOUND_BYTES)].to_vec()
+}
+
+/// The key, or, where it is longer than a bound may be, one not below it.
+fn rounded_up(key: &[u8]) -> Vec<u8> {
+    if key.len() <= BOUND_BYTES { key.to_vec() } else { after_prefix(&key[..BOUND_BYTES]) }
 }
 
 /// Refuses a table whose rows Parquet could never hold, such as one with a struct of no fields: better when it is

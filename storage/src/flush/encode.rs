@@ -3,15 +3,10 @@
 //! It runs on a thread of its own and hands each piece to the asynchronous half over a short channel, so that no more
 //! than a row group and a few pieces are ever in memory.
 
-use bytes::Bytes;
 use insula_proto::UserNo;
 use tokio::sync::mpsc;
 
-use crate::{
-    Error, ErrorKind, Result, TableDef,
-    cold::writer::{FileWriter, Summary},
-    hot::scan::Frozen,
-};
+use crate::{Error, ErrorKind, Result, TableDef, change::files, hot::scan::Frozen};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
@@ -19,10 +14,7 @@ const BATCH_ROWS: usize = 8192;
 const LOOKUP_KEYS: usize = 64 << 10;
 
 pub(super) enum Piece {
-    /// The next bytes of the file under way, or the first of a new one.
-    Bytes(Bytes),
-    /// The file under way is complete.
-    End(Summary),
+    File(files::Piece),
     /// Keys that were written, to be looked up in the older files.
     Keys(Keys),
 }
@@ -57,50 +49,31 @@ impl Keys {
 pub(super) fn encode(
     table: &TableDef,
     mut rows: Frozen,
-    (file_bytes, row_group_bytes): (u64, usize),
+    sizes: files::Sizes,
     wants_keys: bool,
     out: &mpsc::Sender<Piece>,
 ) -> Result<u64> {
     let send = |piece: Piece| out.blocking_send(piece).map_err(|_| given_up());
-    let mut file: Option<FileWriter> = None;
+    let send_file = |piece| send(Piece::File(piece));
+    let mut encoder = files::Encoder::new(table, sizes, &send_file);
     let mut looked_up = Keys::default();
     let mut count = 0;
     while let Some(batch) = rows.next_batch(BATCH_ROWS)? {
-        let mut writer = match file.take() {
-            Some(writer) => writer,
-            None => FileWriter::new(table)?.bound(row_group_bytes),
-        };
         count += batch.rows.num_rows() as u64;
-        writer.write(table, &batch.rows, batch.keys())?;
+        // Who is large is left to compaction, which knows how many rows a user has.
+        encoder.write(&batch.rows, batch.keys(), |_| false)?;
         if wants_keys {
-            batch.users().zip(batch.keys()).for_each(|(user, key)| looked_up.push(user, key));
+            batch.users().zip(batch.keys().iter()).for_each(|(user, key)| looked_up.push(user, key));
             if looked_up.len() >= LOOKUP_KEYS {
                 send(Piece::Keys(std::mem::take(&mut looked_up)))?;
             }
         }
-        if writer.is_full(file_bytes) {
-            end_file(table, writer, &send)?;
-        } else {
-            let bytes = writer.take();
-            if !bytes.is_empty() {
-                send(Piece::Bytes(bytes.into()))?;
-            }
-            file = Some(writer);
-        }
     }
-    if let Some(writer) = file {
-        end_file(table, writer, &send)?;
-    }
+    encoder.finish()?;
     if looked_up.len() > 0 {
         send(Piece::Keys(looked_up))?;
     }
     Ok(count)
-}
-
-fn end_file(table: &TableDef, writer: FileWriter, send: &impl Fn(Piece) -> Result<()>) -> Result<()> {
-    let (bytes, summary) = writer.finish(table)?;
-    send(Piece::Bytes(bytes.into()))?;
-    send(Piece::End(summary))
 }
 
 /// The other half hit an error of its own, which is the one that gets reported.

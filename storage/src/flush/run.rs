@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result, TableDef,
-    change::{Change, NewFile},
+    change::{Change, files::Uploads},
     cold::{
         ColdFile, Manifest,
         manifest::{self, ChangeKind, Intent},
@@ -63,43 +63,30 @@ impl Run {
         let snapshot = self.flusher.db.snapshot();
         let generations = Generation(self.base.flushed.0 + 1)..=self.frozen;
         let table = Arc::clone(&self.table);
-        let sizes = (self.flusher.file_bytes, self.flusher.row_group_bytes);
+        let sizes = self.flusher.sizes;
         let wants_keys = !self.base.files.is_empty();
         let encoder = tokio::task::spawn_blocking(move || {
             let rows = hot::frozen(&snapshot, &table, generations)?;
             encode::encode(&table, rows, sizes, wants_keys, &sender)
         });
-        let mut file = None;
-        let taken = self.take_pieces(&mut pieces, &mut file).await;
+        let mut uploads = Uploads::new(0);
+        let taken = self.take_pieces(&mut pieces, &mut uploads).await;
         // Without a receiver the encoder stops at its next piece.
         drop(pieces);
         let encoded = encoder.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Internal, "the flush's encoder died").with_source(error))
         });
-        if let Some(file) = file {
-            file.upload.abort().await;
-        }
+        uploads.end().await;
         taken?;
         self.rows = encoded?;
+        self.files = uploads.files;
         Ok(())
     }
 
-    async fn take_pieces(&mut self, pieces: &mut mpsc::Receiver<Piece>, under_way: &mut Option<NewFile>) -> Result<()> {
+    async fn take_pieces(&mut self, pieces: &mut mpsc::Receiver<Piece>, uploads: &mut Uploads) -> Result<()> {
         while let Some(piece) = pieces.recv().await {
             match piece {
-                Piece::Bytes(bytes) => {
-                    if under_way.is_none() {
-                        *under_way = Some(self.change.new_file().await?);
-                    }
-                    if let Some(file) = under_way {
-                        file.upload.write(bytes).await?;
-                    }
-                }
-                Piece::End(summary) => {
-                    let file =
-                        under_way.take().ok_or_else(|| Error::new(ErrorKind::Internal, "a file without bytes"))?;
-                    self.files.push(self.change.finish_file(file, &summary, 0).await?);
-                }
+                Piece::File(piece) => uploads.take(&mut self.change, piece).await?,
                 Piece::Keys(keys) => self.find_replaced(&keys).await?,
             }
         }
@@ -121,7 +108,7 @@ impl Run {
         Ok(Manifest { version: self.base.version + 1, files, flushed: self.frozen })
     }
 
-    pub(super) async fn persist(&self) -> Result<()> {
+    pub(super) async fn persist(&mut self) -> Result<()> {
         self.change.persist().await
     }
 

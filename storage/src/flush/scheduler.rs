@@ -1,21 +1,14 @@
 //! Decides when tables are flushed: by rows, by bytes, by the age of the oldest hot row; the fattest first.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use insula_proto::TableId;
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::Flusher;
-use crate::{ErrorKind, TableDef, hot::tables::Load};
+use crate::{ErrorKind, TableDef, hot::tables::Load, pauses::Pauses};
 
 /// How often ages are looked at; rows and bytes are told at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The running background task.
 pub(crate) struct Scheduler {
@@ -42,14 +35,8 @@ impl Scheduler {
     }
 }
 
-/// When a table whose flush failed is tried again.
-struct Pause {
-    until: Instant,
-    length: Duration,
-}
-
 async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
-    let mut pauses: HashMap<TableId, Pause> = HashMap::new();
+    let mut pauses = Pauses::default();
     loop {
         tokio::select! {
             // A sender that is gone means the same as a stop.
@@ -60,8 +47,8 @@ async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
         }
         let now = flusher.clock.now_micros();
         for table in flusher.tables.fattest_first() {
-            let paused = pauses.get(&table.id).is_some_and(|pause| pause.until > Instant::now());
-            if paused || !is_due(&table, flusher.tables.load(table.id), now, flusher.tables.is_crowded()) {
+            let due = is_due(&table, flusher.tables.load(table.id), now, flusher.tables.is_crowded());
+            if pauses.holds(table.id) || !due {
                 continue;
             }
             if *stopped.borrow() {
@@ -72,20 +59,15 @@ async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn flush(flusher: &Arc<Flusher>, table: &TableDef, pauses: &mut HashMap<TableId, Pause>) {
-    let Err(error) = flusher.flush(table.id).await else {
-        pauses.remove(&table.id);
-        return;
-    };
-    if error.kind() == ErrorKind::NotFound {
+async fn flush(flusher: &Arc<Flusher>, table: &TableDef, pauses: &mut Pauses) {
+    let error = match flusher.flush(table.id).await {
+        Ok(_) => return pauses.end(table.id),
         // Dropped meanwhile.
-        pauses.remove(&table.id);
-        return;
-    }
-    let length = pauses.get(&table.id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
-    pauses.insert(table.id, Pause { until: Instant::now() + length, length });
-    let source = std::error::Error::source(&error).map(ToString::to_string);
-    tracing::error!(table = %table.id, %error, source, retry_in = ?length, "flush failed; the rows stay in the hot tier");
+        Err(error) if error.kind() == ErrorKind::NotFound => return pauses.end(table.id),
+        Err(error) => error,
+    };
+    let (retry_in, source) = (pauses.begin(table.id), std::error::Error::source(&error).map(ToString::to_string));
+    tracing::error!(table = %table.id, %error, source, ?retry_in, "flush failed; the rows stay in the hot tier");
 }
 
 /// `is_crowded`: the hot tier as a whole has too much; whatever has rows is then due, until it has not.

@@ -1,120 +1,13 @@
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::time::Duration;
 
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, TimeUnit},
+    array::{RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::{DataType, TimeUnit},
 };
 use insula_proto::UserNo;
 
 use super::*;
-use crate::{
-    KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
-    cold::{fixture, manifest},
-};
-
-const ALICE: UserNo = UserNo(1);
-const BOB: UserNo = UserNo(2);
-
-async fn open(directory: &Path) -> Arc<Store> {
-    open_with(directory, 64 << 20).await
-}
-
-async fn open_with(directory: &Path, file_bytes: u64) -> Arc<Store> {
-    let config = StoreConfig { file_bytes, min_free_bytes: 0, ..StoreConfig::new(directory.into()) };
-    Store::open(config).await.unwrap()
-}
-
-async fn reopen(store: Arc<Store>, directory: &Path) -> Arc<Store> {
-    store.close().await.unwrap();
-    drop(store);
-    open(directory).await
-}
-
-fn column(name: &str, data_type: DataType, nullable: bool) -> NewColumn {
-    NewColumn { field: Arc::new(Field::new(name, data_type, nullable)), default: None }
-}
-
-/// `note` text, `id` bigint primary key: the key is in the second column.
-async fn notes(store: &Arc<Store>, options: TableOptions) -> Arc<TableDef> {
-    let table = NewTable {
-        namespace: "public".into(),
-        name: "notes".into(),
-        kind: TableKind::User,
-        columns: vec![column("note", DataType::Utf8, true), column("id", DataType::Int64, false)],
-        key: vec![1],
-        options,
-    };
-    store.create_table(table).await.unwrap()
-}
-
-fn batch(table: &TableDef, rows: &[(i64, &str)]) -> RecordBatch {
-    let notes: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
-    RecordBatch::try_new(table.schema(), vec![notes, ids]).unwrap()
-}
-
-async fn write(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, fill: impl FnOnce(&mut WriteSet)) {
-    let lock = store.lock(table, user).await;
-    let mut set = WriteSet::new(Arc::clone(table), user);
-    fill(&mut set);
-    store.commit(&lock, set).await.unwrap();
-}
-
-async fn insert(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
-    write(store, table, user, |set| set.insert(&batch(table, rows)).unwrap()).await;
-}
-
-async fn replace(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
-    write(store, table, user, |set| set.replace(&batch(table, rows)).unwrap()).await;
-}
-
-async fn delete(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, rows: &[(i64, &str)]) {
-    write(store, table, user, |set| set.delete(None, &batch(table, rows)).unwrap()).await;
-}
-
-/// What a user sees: encoded key → note and whether it is deleted. A row seen twice fails.
-async fn seen(store: &Arc<Store>, view: &Arc<crate::ReadView>, table: &Arc<TableDef>, user: UserNo) -> Seen {
-    let slice = view.slice(table, user).unwrap();
-    let hot_keys = slice.hot_keys().unwrap();
-    let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
-    let mut seen = Seen::new();
-    for rows in slice.hot(&all, 100, true).unwrap() {
-        add(&mut seen, table, &rows.unwrap(), |_| false);
-    }
-    for cold in slice.cold().await.unwrap() {
-        let rows = fixture::rows_of(&store.flusher.cold, table, &cold).await;
-        add(&mut seen, table, &rows, |key| hot_keys.contains(key));
-    }
-    seen
-}
-
-type Seen = BTreeMap<Vec<u8>, (String, bool)>;
-
-fn add(seen: &mut Seen, table: &TableDef, rows: &RecordBatch, shadowed: impl Fn(&[u8]) -> bool) {
-    let columns: Vec<_> = table.stored_key().iter().map(|column| Arc::clone(rows.column(*column))).collect();
-    let keys = KeyCodec::new(table).unwrap().encode(&columns).unwrap();
-    let notes = rows.column(table.first_declared()).as_string::<i32>();
-    for i in (0..rows.num_rows()).filter(|i| !shadowed(keys.row(*i))) {
-        let row = (notes.value(i).to_owned(), rows.column(3).as_boolean().value(i));
-        assert!(seen.insert(keys.row(i).to_vec(), row).is_none(), "a key is seen twice");
-    }
-}
-
-/// The live notes of a user, in key order.
-async fn live(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo) -> Vec<String> {
-    let seen = seen(store, &store.view(), table, user).await;
-    seen.into_values().filter(|(_, deleted)| !deleted).map(|(note, _)| note).collect()
-}
-
-fn objects(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for table in std::fs::read_dir(directory.join("cold")).unwrap().map(|entry| entry.unwrap().path()) {
-        for file in std::fs::read_dir(table).into_iter().flatten() {
-            found.push(file.unwrap().file_name().into_string().unwrap());
-        }
-    }
-    found
-}
+use crate::{NewTable, Store, TableDef, TableKind, TableOptions, cold::manifest, notes::*};
 
 #[tokio::test]
 async fn a_flush_puts_all_users_into_one_file_and_survives_a_restart() {
@@ -201,16 +94,6 @@ async fn a_view_keeps_reading_what_flushes_replace() {
     assert!(held > 1);
     wait_until(|| async { objects(directory.path()).len() == 1 }).await;
     store.close().await.unwrap();
-}
-
-async fn wait_until<F: Future<Output = bool>>(mut reached: impl FnMut() -> F) {
-    for _ in 0..1000 {
-        if reached().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not reached within ten seconds");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! Everything else of the crate speaks [`Batch`], [`Snapshot`] and [`Cursor`]; the names of RocksDB's own types end
 //! here and in the committer, which is the only writer.
 
+mod purge;
+
 use std::{path::Path, sync::Arc};
 
 use rocksdb::{
@@ -270,8 +272,16 @@ impl Cursor {
     }
 }
 
+/// RocksDB lists its files, with the first and last key of each, in a log that it begins anew only when that has grown.
+/// By default that is at a gigabyte, and so keys that were deleted long ago would stay on disk.
+const LIST_OF_FILES: &str = "max_manifest_file_size=4096;max_manifest_space_amp_pct=20";
+
 fn database_options(write_buffers: usize) -> Options {
     let mut options = Options::default();
+    match options.get_options_from_string(LIST_OF_FILES) {
+        Ok(with) => options = with,
+        Err(error) => tracing::warn!(%error, "RocksDB does not know the options of its list of files"),
+    }
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);

@@ -36,5 +36,11 @@ pub(crate) fn delete_table(batch: &mut db::Batch, table: TableId) {
     batch.delete_range(db::Family::Hot, from, to);
 }
 
+/// Gives back the disk space of a dropped table's rows. Blocking.
+pub(crate) fn shrink_table(db: &db::Db, table: TableId) -> crate::Result<()> {
+    let from = table.0.to_be_bytes();
+    db.shrink(db::Family::Hot, &from, &key::after_prefix(&from))
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

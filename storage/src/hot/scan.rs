@@ -398,8 +398,8 @@ impl FrozenBatch {
         self.users.iter().copied()
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter()
+    pub fn keys(&self) -> &KeyRows {
+        &self.keys
     }
 }
 

@@ -131,6 +131,7 @@ impl Sealed {
 
     /// Checks the keys on top of `base` and makes what is to be committed, all of its objects durable.
     async fn next(&mut self, base: &Manifest) -> Result<Next> {
+        self.store.check_none_erased(&self.table, self.files.iter().map(|(file, _)| file)).await?;
         let check = Check { store: &self.store, table: &self.table, mode: self.mode, base, files: &self.files };
         let replaced = check.run(self.scope).await?;
         let mut files = self.change.without_rows(base, &replaced.old).await?;

@@ -138,7 +138,7 @@ impl Writer {
         });
         let (groups, encoded) = joined(appended.await)?;
         let written = file.upload.write(encoded.into()).await;
-        let is_full = groups.is_full(self.store.flusher.file_bytes);
+        let is_full = groups.is_full(self.store.flusher.sizes.file);
         self.open = Some(Open { groups, file });
         written?;
         self.under_way.fetch_sub(bytes, Ordering::Relaxed);

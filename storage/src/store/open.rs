@@ -13,7 +13,9 @@ use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig, StoreMemory};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
     backup::{clear_scratch, restore},
+    change::files::Sizes,
     cold::{ColdTier, create_dir_synced},
+    compact::{self, Compactor, Pace},
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
         committer::{Committer, HighWater, Parts},
@@ -57,14 +59,18 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         committer: committer.clone(),
         tables: Arc::clone(&tables),
         clock: Arc::clone(&clock),
-        file_bytes: config.file_bytes,
-        row_group_bytes: memory.row_group,
+        sizes: Sizes { file: config.file_bytes, row_group: memory.row_group },
         turns: Turns::default(),
     });
+    let compactor = Compactor::new(Arc::clone(&flusher), Pace::new(config.compaction_bytes_per_second));
+    let compactor = Arc::new(compactor);
     Ok(Arc::new(Store {
+        compactions: compact::scheduler::Scheduler::start(&compactor, config.compaction),
+        compactor,
         scheduler: Scheduler::start(Arc::clone(&flusher)),
         meta: Meta::new(Arc::clone(&db), committer.clone()),
         locks: Locks::default(),
+        erased: parking_lot::RwLock::default(),
         definitions: tokio::sync::Mutex::default(),
         next_table: AtomicU32::new(next_table(&db)?),
         data_dir: config.data_dir,

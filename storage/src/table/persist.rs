@@ -12,7 +12,7 @@ use arrow::{
 use insula_proto::{ColumnId, TableId, storage as proto};
 use prost::Message;
 
-use super::{ColumnDef, Durability, Initial, TableDef, TableKind, TableOptions, Versions};
+use super::{ColumnDef, Durability, Initial, Placement, TableDef, TableKind, TableOptions, Versions};
 use crate::{Error, ErrorKind, Result, hot::record};
 
 const OFF: &str = "off";
@@ -96,12 +96,17 @@ impl TableOptions {
             Durability::Sync => "sync",
             Durability::Periodic => "periodic",
         };
+        let placement = match self.placement {
+            Placement::Packed => "packed",
+            Placement::File => "file",
+        };
         HashMap::from([
             ("flush_rows".into(), self.flush_rows.to_string()),
             ("flush_bytes".into(), self.flush_bytes.to_string()),
             ("flush_interval_micros".into(), micros(self.flush_interval)),
             ("durability".into(), durability.into()),
             ("deleted_retention_micros".into(), micros(self.deleted_retention)),
+            ("placement".into(), placement.into()),
         ])
     }
 
@@ -119,6 +124,8 @@ impl TableOptions {
                 "deleted_retention_micros" => options.deleted_retention = time()?,
                 "durability" if value == "sync" => options.durability = Durability::Sync,
                 "durability" if value == "periodic" => options.durability = Durability::Periodic,
+                "placement" if value == "packed" => options.placement = Placement::Packed,
+                "placement" if value == "file" => options.placement = Placement::File,
                 _ => return Err(wrong()),
             }
         }

@@ -62,6 +62,7 @@ fn records_round_trip() {
         flush_interval: None,
         durability: Durability::Periodic,
         deleted_retention: Some(Duration::from_micros(1)),
+        placement: Placement::File,
     };
     let record = def.to_record().unwrap();
     assert_eq!(TableDef::from_record(&record).unwrap(), def);

@@ -14,6 +14,7 @@ pub(crate) async fn commit(store: &Arc<Store>, lock: &WriteLock, rows: WriteSet)
     if !lock.held().covers(rows.table.id, rows.user) {
         return Err(Error::new(ErrorKind::Internal, "a commit came with the lock of another user or table"));
     }
+    store.check_not_erased(rows.user, rows.table.id)?;
     let affected = rows.affected();
     if rows.entries.is_empty() {
         return Ok(Commit { seq: Seq(0), rows: affected });

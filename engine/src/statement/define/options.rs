@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{CreateTableOptions, SqlOption};
-use insula_storage::{Durability, TableKind, TableOptions};
+use insula_storage::{Durability, Placement, TableKind, TableOptions};
 
 use super::text;
 use crate::{Error, Result, sql::normalize};
@@ -36,10 +36,8 @@ pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<(Ta
             "flush_interval" => parsed.flush_interval = duration(&key, &value)?,
             "deleted_retention" => parsed.deleted_retention = duration(&key, &value)?,
             "durability" => parsed.durability = durability(&value)?,
-            "placement" if value.eq_ignore_ascii_case("packed") => {}
-            "placement" if value.eq_ignore_ascii_case("file") => {
-                return Err(Error::unimplemented("placement = 'file' is not there yet; use 'packed'"));
-            }
+            "placement" if value.eq_ignore_ascii_case("packed") => parsed.placement = Placement::Packed,
+            "placement" if value.eq_ignore_ascii_case("file") => parsed.placement = Placement::File,
             "placement" => return Err(Error::invalid(format!("placement is 'packed' or 'file', not '{value}'"))),
             _ => {
                 return Err(Error::invalid(format!("unknown table option \"{key}\"; there are {}", KNOWN.join(", "))));

@@ -7,6 +7,7 @@ fn manifest() -> Manifest {
         rows: 10,
         deleted_rows: 1,
         users: (UserNo(1), UserNo(9)),
+        keys: (b"a".to_vec(), vec![0xFF; 64]),
         seqs: (5, 50),
         level: 0,
         schema_version: 1,
@@ -14,6 +15,7 @@ fn manifest() -> Manifest {
         created_micros: 1_700_000_000_000_000,
         stamp: vector.map(|_| Stamp { seq: Seq(50), updated_micros: 1_700_000_000_000_001 }),
         tail: Tail { offset: 70, crc: 0x8000_0001 },
+        oldest_deleted_micros: vector.map(|_| 1_700_000_000_000_002),
     };
     Manifest { version: 7, files: vec![file(1, None), file(2, Some(3))], flushed: Generation(4) }
 }

@@ -15,7 +15,7 @@ use parquet::{
     file::writer::SerializedFileWriter,
 };
 
-use super::{INDEX_BYTES, Summary, blocks, complete, encode_error, parquet_type, properties, user_index};
+use super::{INDEX_BYTES, Summary, blocks, complete, encode_error, parquet_type, properties, rounded_down, rounded_up, user_index};
 use crate::{Error, ErrorKind, KeyRows, Result, TableDef};
 
 /// How row groups of one table are encoded.
@@ -154,7 +154,15 @@ impl GroupFile {
             return Err(Error::new(ErrorKind::Internal, "a cold file without rows"));
         };
         let (bytes, tail) = complete(self.parquet, self.index, self.blocks, &self.table)?;
-        let summary = Summary { rows: self.rows, deleted_rows: 0, users: (first.0, last.0), seqs: (0, 0), tail };
+        let summary = Summary {
+            rows: self.rows,
+            deleted_rows: 0,
+            oldest_deleted_micros: None,
+            users: (first.0, last.0),
+            keys: (rounded_down(&first.1), rounded_up(&last.1)),
+            seqs: (0, 0),
+            tail,
+        };
         Ok((bytes, summary, Bounds { first, last }))
     }
 }

@@ -1,4 +1,5 @@
 use arrow::datatypes::{DataType, Field};
+use insula_proto::TableId;
 
 use super::*;
 use crate::{ColumnDef, TableKind, TableOptions};

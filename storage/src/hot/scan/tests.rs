@@ -215,7 +215,7 @@ proptest! {
         let mut found = Vec::new();
         while let Some(batch) = frozen.next_batch(batch_rows).unwrap() {
             let seqs = batch.rows.column(1).as_primitive::<Int64Type>().values().to_vec();
-            let keys: Vec<Vec<u8>> = batch.keys().map(<[u8]>::to_vec).collect();
+            let keys: Vec<Vec<u8>> = batch.keys().iter().map(<[u8]>::to_vec).collect();
             found.extend(batch.users().zip(keys).zip(seqs).map(|((user, key), seq)| (user.0, key, seq as usize)));
         }
         let expected: Vec<(u64, Vec<u8>, usize)> =
