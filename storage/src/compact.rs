@@ -24,6 +24,7 @@ use crate::{
     Error, ErrorKind, Result, TableDef,
     change::Change,
     cold::manifest::{self, ChangeKind, Intent, Manifest},
+    fail_points::FailPoint,
     flush::{Flusher, Turn, Turns},
 };
 pub(crate) use pace::Pace;
@@ -139,13 +140,16 @@ impl Compactor {
         };
         // If this fails, nobody knows whether the batch is on disk: nothing is removed, the next start decides.
         run.commit(&next).await?;
+        FailPoint::CompactCommitted.reached()?;
         run.reclaim(&next).await;
+        FailPoint::CompactReclaimed.reached()?;
         Ok(Some(run.report()))
     }
 
     /// The steps that a failure can still undo.
     async fn prepare(&self, run: &mut Run, table: TableId) -> Result<(Manifest, Turn)> {
         run.merge().await?;
+        FailPoint::CompactMerged.reached()?;
         self.prepare_rest(run, table).await
     }
 
@@ -156,8 +160,11 @@ impl Compactor {
         run.catch_up().await?;
         let turn = self.flusher.turns.take(table).await?;
         run.catch_up().await?;
+        FailPoint::CompactCaughtUp.reached()?;
         let next = run.write_vectors().await?;
+        FailPoint::CompactVectors.reached()?;
         run.persist().await?;
+        FailPoint::CompactPersisted.reached()?;
         Ok((next, turn))
     }
 

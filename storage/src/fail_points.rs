@@ -52,6 +52,13 @@ points! {
     FlushPersisted "flush.persisted",
     FlushCommitted "flush.committed",
     FlushReclaimed "flush.reclaimed",
+    // A compaction; from `caught_up` on it has the table's turn.
+    CompactMerged "compact.merged",
+    CompactCaughtUp "compact.caught_up",
+    CompactVectors "compact.vectors",
+    CompactPersisted "compact.persisted",
+    CompactCommitted "compact.committed",
+    CompactReclaimed "compact.reclaimed",
     // Loads: all files written; keys checked and vectors persisted; committed.
     LoadSealed "load.sealed",
     LoadChecked "load.checked",

@@ -24,7 +24,8 @@ use parking_lot::RwLock;
 
 pub(crate) use crate::clock::Clock;
 use crate::{
-    CompactReport, Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock, WriteSet,
+    CompactReport, Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock,
+    WriteSet,
     cold::{ColdTier, manifest, writer},
     compact::{self, Compactor},
     fail_points::FailPoint,

@@ -37,6 +37,8 @@ pub(super) struct Policy {
     /// A file is not rewritten for its expired rows alone before the oldest is this old: else it would be rewritten
     /// for each row that expires.
     pub overdue_before: Option<i64>,
+    /// Each user's rows in files of their own: a load leaves them together.
+    pub apart: bool,
 }
 
 impl Plan {
@@ -86,14 +88,18 @@ impl Policy {
     fn decayed(&self, manifest: &Manifest) -> Option<Plan> {
         let share = |file: &ColdFile| dead(file) * 100 / file.rows.max(1);
         let overdue = |file: &ColdFile| is_older(file.oldest_deleted_micros, self.overdue_before);
-        let due = manifest.files.iter().filter(|file| share(file) >= DEAD_PERCENT || overdue(file));
+        let mixed = |file: &ColdFile| self.apart && file.users.0 != file.users.1;
+        let due = manifest.files.iter().filter(|file| share(file) >= DEAD_PERCENT || overdue(file) || mixed(file));
         due.max_by_key(|file| share(file)).map(Plan::rewrite)
     }
 
     /// A step towards one sorted run without a row that could go; `None`: there it is.
     pub fn whole(&self, manifest: &Manifest) -> Option<Plan> {
         let level = self.level_of(bytes(&manifest.files));
-        let clean = |file: &ColdFile| dead(file) == 0 && !is_older(file.oldest_deleted_micros, self.expired_before);
+        let clean = |file: &ColdFile| {
+            let mixed = self.apart && file.users.0 != file.users.1;
+            dead(file) == 0 && !mixed && !is_older(file.oldest_deleted_micros, self.expired_before)
+        };
         let mut runs = chains(manifest.files.clone());
         if runs.len() <= 1 && manifest.files.iter().all(|file| file.level > 0 && clean(file)) {
             return None;

@@ -29,6 +29,7 @@ use crate::{
         rows::{self, Pick},
     },
     hot::db::Batch,
+    table::Placement,
 };
 
 /// Pieces between the merging thread and the uploads.
@@ -249,7 +250,8 @@ fn policy(table: &TableDef, file_bytes: u64, now_micros: i64) -> Policy {
     let retention = table.options.deleted_retention.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
     let expired_before = retention.map(|retention| now_micros.saturating_sub(retention));
     let overdue = |retention: i64| now_micros.saturating_sub(retention).saturating_sub(retention / OVERDUE);
-    Policy { file_bytes, expired_before, overdue_before: retention.map(overdue) }
+    let apart = table.options.placement == Placement::File;
+    Policy { file_bytes, expired_before, overdue_before: retention.map(overdue), apart }
 }
 
 /// A file that holds rows of `user`, to be rewritten without them.

@@ -89,9 +89,8 @@ async fn a_view_keeps_reading_what_flushes_replace() {
     let notes = |seen: Seen| seen.into_values().map(|(note, _)| note).collect::<Vec<_>>();
     assert_eq!(notes(seen(&store, &before, &table, ALICE).await), ["v2", "v1"]);
     assert_eq!(live(&store, &table, ALICE).await, ["v3", "v3"]);
-    let held = objects(directory.path()).len();
+    assert!(objects(directory.path()).len() > 1);
     drop(before);
-    assert!(held > 1);
     wait_until(|| async { objects(directory.path()).len() == 1 }).await;
     store.close().await.unwrap();
 }

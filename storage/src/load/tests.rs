@@ -1,3 +1,5 @@
+mod compacted;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow::{
@@ -20,7 +22,7 @@ const BOB: UserNo = UserNo(2);
 type Row = (u64, i64, &'static str);
 
 fn config(directory: &Path, load_bytes: usize, file_bytes: u64) -> StoreConfig {
-    StoreConfig { load_bytes, file_bytes, min_free_bytes: 0, ..StoreConfig::new(directory.into()) }
+    StoreConfig { load_bytes, file_bytes, min_free_bytes: 0, compaction: false, ..StoreConfig::new(directory.into()) }
 }
 
 /// Runs of a few rows, one file each.
@@ -333,6 +335,7 @@ enum Op {
     Insert(i64),
     Delete(i64),
     Flush,
+    Compact,
     Reopen,
 }
 
@@ -344,6 +347,7 @@ fn op() -> impl Strategy<Value = (u64, Op)> {
         3 => (0..40i64).prop_map(Op::Insert),
         3 => (0..40i64).prop_map(Op::Delete),
         1 => Just(Op::Flush),
+        1 => Just(Op::Compact),
         1 => Just(Op::Reopen),
     ];
     (1..4u64, op)
@@ -402,6 +406,7 @@ async fn run(ops: &[(u64, Op)], load_bytes: usize, file_bytes: u64) {
                 mine.insert(*id, (note, true));
             }
             Op::Flush => drop(store.flush(table.id).await.unwrap()),
+            Op::Compact => drop(store.compact(table.id).await.unwrap()),
             Op::Reopen => {
                 store.close().await.unwrap();
                 drop(store);

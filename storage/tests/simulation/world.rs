@@ -26,6 +26,7 @@ pub struct Totals {
     loads: u64,
     duplicates: u64,
     flushes: u64,
+    compactions: u64,
     alterations: u64,
     crashes: u64,
     cut_short: u64,
@@ -49,6 +50,7 @@ impl Totals {
             ("of them loads", self.loads),
             ("refused duplicates", self.duplicates),
             ("flushes", self.flushes),
+            ("compactions", self.compactions),
             ("alterations", self.alterations),
             ("crashes", self.crashes),
             ("of them in the middle of a step", self.cut_short),
@@ -66,6 +68,7 @@ impl Totals {
             &mut self.loads,
             &mut self.duplicates,
             &mut self.flushes,
+            &mut self.compactions,
             &mut self.alterations,
             &mut self.crashes,
             &mut self.cut_short,
@@ -153,7 +156,7 @@ impl World {
             32..35 => self.arm(),
             35..37 => self.other(),
             37..39 => self.alter(),
-            _ => {}
+            _ => self.compact(),
         }
         if self.rng.below(2) == 0 {
             self.check();
@@ -184,6 +187,16 @@ impl World {
         match self.life.run(&mut self.rng, async move { store.flush(table).await }) {
             None => self.crash("in a flush"),
             Some(Ok(_)) => self.totals.flushes += 1,
+            Some(Err(error)) => self.expect_fault(&error),
+        }
+    }
+
+    fn compact(&mut self) {
+        self.tell(|| "compact".into());
+        let (store, table) = (Arc::clone(self.life.store()), self.table.id);
+        match self.life.run(&mut self.rng, async move { store.compact(table).await }) {
+            None => self.crash("in a compaction"),
+            Some(Ok(report)) => self.totals.compactions += u64::from(report.rows > 0),
             Some(Err(error)) => self.expect_fault(&error),
         }
     }

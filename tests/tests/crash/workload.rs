@@ -93,10 +93,12 @@ pub async fn create_tables(server: &Server, epoch: u64) {
 pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
     loop {
         tokio::time::sleep(Duration::from_millis(rng.below(60))).await;
-        let sql = match rng.below(3) {
+        let sql = match rng.below(5) {
             0 => "FLUSH ALL".to_owned(),
             1 => format!("FLUSH TABLE app.log{epoch}"),
-            _ => format!("FLUSH TABLE app.keyed{epoch}"),
+            2 => format!("FLUSH TABLE app.keyed{epoch}"),
+            3 => format!("COMPACT TABLE app.log{epoch}"),
+            _ => format!("COMPACT TABLE app.keyed{epoch}"),
         };
         let begun_before = !killing.load(Ordering::SeqCst);
         let done = async { client.query(&sql).await?.try_collect::<Vec<_>>().await }.await;

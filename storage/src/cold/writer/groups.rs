@@ -15,7 +15,10 @@ use parquet::{
     file::writer::SerializedFileWriter,
 };
 
-use super::{INDEX_BYTES, Summary, blocks, complete, encode_error, parquet_type, properties, rounded_down, rounded_up, user_index};
+use super::{
+    INDEX_BYTES, Summary, blocks, complete, encode_error, parquet_type, properties, rounded_down, rounded_up,
+    user_index,
+};
 use crate::{Error, ErrorKind, KeyRows, Result, TableDef};
 
 /// How row groups of one table are encoded.

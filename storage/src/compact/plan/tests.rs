@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::cold::DeletionVectorRef;
 
-const POLICY: Policy = Policy { file_bytes: 100, expired_before: Some(50), overdue_before: Some(40) };
+const POLICY: Policy = Policy { file_bytes: 100, expired_before: Some(50), overdue_before: Some(40), apart: false };
 
 /// A file over users and, if they are one, over keys.
 fn file(id: u128, level: u32, users: (u64, u64), keys: (u8, u8), bytes: u64) -> ColdFile {
@@ -92,6 +92,16 @@ fn decay_and_retention_rewrite_a_file_where_it_is() {
     let deleted = |at| ColdFile { oldest_deleted_micros: Some(at), ..file(4, 3, (1, 9), (0, 9), 100) };
     assert_eq!(POLICY.due(&manifest(&[deleted(40)])), None, "expired, but not for long");
     assert_eq!(ids(POLICY.due(&manifest(&[deleted(39)]))), Some((vec![4], 3, false)));
+}
+
+#[test]
+fn users_that_are_to_lie_apart_are_taken_apart() {
+    let files = [file(1, 1, (1, 1), (0, 9), 100), file(2, 0, (2, 3), (0, 9), 100)];
+    let apart = Policy { apart: true, ..POLICY };
+    assert_eq!(POLICY.due(&manifest(&files)), None);
+    assert_eq!(ids(apart.due(&manifest(&files))), Some((vec![2], 0, false)));
+    assert_eq!(apart.due(&manifest(&files[..1])), None);
+    assert_eq!(apart.whole(&manifest(&files[..1])), None);
 }
 
 #[test]

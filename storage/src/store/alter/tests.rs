@@ -14,7 +14,7 @@ use crate::{
 const USER: UserNo = UserNo(5);
 
 async fn open(dir: &tempfile::TempDir) -> (Arc<Store>, Arc<TableDef>) {
-    let config = StoreConfig { min_free_bytes: 0, ..StoreConfig::new(dir.path().join("data")) };
+    let config = StoreConfig { min_free_bytes: 0, compaction: false, ..StoreConfig::new(dir.path().join("data")) };
     let store = Store::open(config).await.unwrap();
     let table = match store.tables().first() {
         Some(table) => Arc::clone(table),

@@ -48,6 +48,8 @@ impl Life {
             file_bytes: [1 << 11, 1 << 20][rng.below(2) as usize],
             load_bytes: [200, 1 << 20][rng.below(2) as usize],
             min_free_bytes: 0,
+            // The schedule compacts, so that it is the seed's.
+            compaction: false,
             ..StoreConfig::new(dir.path().into())
         };
         let clock = Arc::new(SetClock(AtomicI64::new(1_700_000_000_000_000)));

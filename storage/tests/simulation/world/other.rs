@@ -33,7 +33,7 @@ impl World {
                 self.tell(|| format!("drop {name}"));
                 let store = Arc::clone(self.life.store());
                 let table = store.tables().into_iter().find(|t| t.name == name).expect("a table that was made");
-                let done = self.life.run(&mut self.rng, async move { store.drop_table(table.id).await });
+                let done = self.life.run(&mut self.rng, async move { store.drop_table(table.id).await.map(drop) });
                 self.changed(done, name, false);
             }
             _ => {
