@@ -43,7 +43,7 @@ impl Totals {
         }
     }
 
-    fn parts(&self) -> [(&'static str, u64); 12] {
+    fn parts(&self) -> [(&'static str, u64); 13] {
         [
             ("steps", self.steps),
             ("statements", self.statements),
@@ -61,7 +61,7 @@ impl Totals {
         ]
     }
 
-    fn parts_mut(&mut self) -> [&mut u64; 12] {
+    fn parts_mut(&mut self) -> [&mut u64; 13] {
         [
             &mut self.steps,
             &mut self.statements,
