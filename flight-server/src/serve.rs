@@ -41,7 +41,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
-/// An insert becomes a load above this share of the memory limit; it holds a few times as much.
+/// An insert becomes a load above this share of the memory limit; it holds about three times as much.
 const LOAD_SHARE: usize = 16;
 const SMALLEST_LOAD: usize = 4 << 20;
 const LARGEST_LOAD: usize = 64 << 20;

@@ -58,7 +58,7 @@ pub struct StoreConfig {
     pub file_bytes: u64,
     /// Free disk space in bytes below which writes are refused.
     pub min_free_bytes: u64,
-    /// Bytes of rows that a load sorts and encodes together; it holds a few times as much.
+    /// Bytes of rows above which an insert should be a load; one holds about three times as much.
     pub load_bytes: usize,
     /// Bytes that all tables together may have in the hot tier before writers wait for flushes.
     pub max_hot_bytes: u64,
@@ -113,7 +113,7 @@ pub struct Store {
     decoded: Arc<DecodedCache>,
     stall_timeout: Duration,
     pub(crate) ids: Arc<Ids>,
-    /// Bytes of one run of a load.
+    /// See [`StoreConfig::load_bytes`].
     pub(crate) load_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compactor: Arc<Compactor>,
