@@ -41,10 +41,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
-/// An insert becomes a load above this share of the memory limit; it holds about three times as much.
-const LOAD_SHARE: usize = 16;
-const SMALLEST_LOAD: usize = 4 << 20;
-const LARGEST_LOAD: usize = 64 << 20;
+/// An insert becomes a load above this share of the memory limit; it holds about ten times as much.
+const LOAD_SHARE: usize = 64;
+const SMALLEST_LOAD: usize = 2 << 20;
+const LARGEST_LOAD: usize = 16 << 20;
 /// Writes are refused before the disk is so full that RocksDB could not even compact.
 const MIN_FREE_BYTES: u64 = 64 << 20;
 

@@ -35,9 +35,8 @@ use writer::{Message, Writer};
 
 /// Rows after which a run is full, however small they are: a row group of more is slower to read.
 const RUN_ROWS: usize = 1 << 20;
-/// Runs that are cut from as many bytes as turn an insert into a load: fewer would leave a thread idle at the beginning and
-/// another at the end, more would make row groups that are slow to read.
-const RUNS: usize = 2;
+/// How much larger a run is than what turns an insert into a load. A load pays early, but row groups must not be small.
+const RUN_SHARE: usize = 2;
 /// Runs that may wait to be encoded.
 const WAITING: usize = 1;
 
@@ -89,7 +88,7 @@ impl Load {
             table: Arc::clone(table),
             scope,
             run: Run::default(),
-            run_bytes: store.load_bytes / RUNS,
+            run_bytes: store.load_bytes.saturating_mul(RUN_SHARE),
             messages,
             writer: tokio::spawn(writer.run(received)),
             under_way,

@@ -58,7 +58,7 @@ pub struct StoreConfig {
     pub file_bytes: u64,
     /// Free disk space in bytes below which writes are refused.
     pub min_free_bytes: u64,
-    /// Bytes of rows above which an insert should be a load; one holds about three times as much.
+    /// Bytes of rows above which an insert should be a load; one holds about ten times as much.
     pub load_bytes: usize,
     /// Bytes that all tables together may have in the hot tier before writers wait for flushes.
     pub max_hot_bytes: u64,
@@ -80,7 +80,7 @@ impl StoreConfig {
             store_url: None,
             file_bytes: 256 << 20,
             min_free_bytes: 64 << 20,
-            load_bytes: 64 << 20,
+            load_bytes: 16 << 20,
             max_hot_bytes: 4 << 30,
             stall_timeout: Duration::from_secs(30),
             memory,

@@ -72,7 +72,7 @@ pub(super) struct Group<'a> {
 
 impl<'a> Group<'a> {
     pub(super) fn new(engine: &'a Engine) -> Self {
-        let limit = engine.store().load_bytes() / 2;
+        let limit = engine.store().load_bytes();
         Self { engine, rows: Vec::new(), count: 0, bytes: 0, limit, users: HashSet::new() }
     }
 

@@ -22,6 +22,7 @@ const BOB: UserNo = UserNo(2);
 type Row = (u64, i64, &'static str);
 
 fn config(directory: &Path, load_bytes: usize, file_bytes: u64) -> StoreConfig {
+    let load_bytes = load_bytes / 2;
     StoreConfig { load_bytes, file_bytes, min_free_bytes: 0, compaction: false, ..StoreConfig::new(directory.into()) }
 }
 
