@@ -87,7 +87,8 @@ pub async fn create_tables(server: &Server, epoch: u64) {
     let keyed = "id BIGINT PRIMARY KEY, v BIGINT NOT NULL, s VARCHAR NOT NULL";
     execute(&admin, &format!("CREATE TABLE app.keyed{epoch} ({keyed})")).await;
     execute(&admin, &format!("CREATE TABLE app.log{epoch} (n BIGINT NOT NULL)")).await;
-    execute(&admin, &format!("CREATE TABLE app.loaded{epoch} (part BIGINT NOT NULL, n BIGINT NOT NULL)")).await;
+    let loaded = "part BIGINT NOT NULL, n BIGINT NOT NULL, PRIMARY KEY (part, n)";
+    execute(&admin, &format!("CREATE TABLE app.loaded{epoch} ({loaded})")).await;
 }
 
 pub async fn flush(client: Client, epoch: u64, mut rng: Rng, killing: Arc<AtomicBool>, totals: Arc<Totals>) {
