@@ -5,10 +5,11 @@ use std::sync::Arc;
 use datafusion::{
     common::internal_err,
     error::Result,
-    physical_expr::expressions::Column,
+    physical_expr::{conjunction, expressions::Column},
     physical_plan::{
         ExecutionPlan, PhysicalExpr, SortOrderPushdownResult,
-        filter_pushdown::{ChildFilterDescription, FilterDescription},
+        filter::FilterExec,
+        filter_pushdown::{ChildFilterDescription, ChildPushdownResult, FilterDescription, PushedDown},
     },
 };
 
@@ -136,10 +137,9 @@ macro_rules! row_plan {
             crate::table::wrapper::filters_below(filters, &self.input, |filter| self.passes(filter))
         }
 
-        /// What the scan skips by a filter is less than the filter drops.
         fn handle_child_pushdown_result(
             &self,
-            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            phase: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
             below: datafusion::physical_plan::filter_pushdown::ChildPushdownResult,
             _: &datafusion::common::config::ConfigOptions,
         ) -> datafusion::error::Result<
@@ -147,9 +147,12 @@ macro_rules! row_plan {
                 std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
             >,
         > {
-            use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
-            let filters = below.parent_filters.len();
-            Ok(FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; filters]))
+            use datafusion::physical_plan::filter_pushdown::FilterPushdownPhase;
+            let first = !$keeps_all && matches!(phase, FilterPushdownPhase::Pre);
+            let (filters, input) =
+                crate::table::wrapper::filters_first(below, &self.input, |filter| first && self.passes(filter))?;
+            let updated_node = input.map(|input| std::sync::Arc::new(self.over(input)) as _);
+            Ok(datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation { filters, updated_node })
         }
 
         fn try_pushdown_sort(
@@ -191,7 +194,7 @@ pub(super) fn filters_below(
     input: &Arc<dyn ExecutionPlan>,
     passes: impl Fn(&Arc<dyn PhysicalExpr>) -> bool,
 ) -> Result<FilterDescription> {
-    let scan = input.children().is_empty();
+    let scan = is_scan(input);
     let offered = |filter: Arc<dyn PhysicalExpr>| match passes(&filter) {
         true if scan => Prefilter::over(filter),
         true => filter,
@@ -199,6 +202,33 @@ pub(super) fn filters_below(
     };
     let offered: Vec<_> = filters.into_iter().map(offered).collect();
     Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&offered, input)?))
+}
+
+/// Of the filters that came back from the input, the ones to be evaluated `first`, right above it: a node that looks at
+/// each row is then shown fewer. What the scan itself skips by a filter is less than the filter drops, so its word that
+/// nothing is left to do does not count.
+pub(super) fn filters_first(
+    below: ChildPushdownResult,
+    input: &Arc<dyn ExecutionPlan>,
+    first: impl Fn(&Arc<dyn PhysicalExpr>) -> bool,
+) -> Result<(Vec<PushedDown>, Option<Arc<dyn ExecutionPlan>>)> {
+    let (mut results, mut taken) = (Vec::new(), Vec::new());
+    let scan = is_scan(input);
+    for filter in below.parent_filters {
+        let done = !scan && matches!(filter.all(), PushedDown::Yes);
+        let take = !done && first(&filter.filter);
+        results.push(if done || take { PushedDown::Yes } else { PushedDown::No });
+        taken.extend(take.then_some(filter.filter));
+    }
+    if taken.is_empty() {
+        return Ok((results, None));
+    }
+    let filtered = FilterExec::try_new(conjunction(taken), Arc::clone(input))?;
+    Ok((results, Some(Arc::new(filtered))))
+}
+
+fn is_scan(input: &Arc<dyn ExecutionPlan>) -> bool {
+    input.children().is_empty()
 }
 
 pub(super) fn over_sorted(
