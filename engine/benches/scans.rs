@@ -60,6 +60,8 @@ async fn scan() {
     // A thousand others with as many rows together, half of them before and half behind the user.
     let others = (1..=1001).map(|no| User { no, every: if no == 501 { 1 } else { 1000 } });
     shared.load(rows, &others.collect::<Vec<_>>()).await;
+    own.compact().await;
+    shared.compact().await;
     for (name, sql) in QUERIES {
         let mut comparison = Comparison::new(&format!("scan/{name}"));
         for _ in 0..setting("INSULA_BENCH_ROUNDS", 9) {

@@ -39,7 +39,8 @@ impl World {
     }
 
     fn config(&self) -> StoreConfig {
-        StoreConfig::new(self.dir.path().to_path_buf())
+        // In the background it would run beside what is measured.
+        StoreConfig { compaction: false, ..StoreConfig::new(self.dir.path().to_path_buf()) }
     }
 
     async fn open(&self) {
@@ -94,6 +95,10 @@ impl World {
 
     pub async fn flush(&self) {
         self.run(&self.user(0, Role::Admin), "FLUSH TABLE flights").await;
+    }
+
+    pub async fn compact(&self) {
+        self.run(&self.user(0, Role::Admin), "COMPACT TABLE flights").await;
     }
 
     async fn run(&self, user: &Identity, sql: &str) -> String {
