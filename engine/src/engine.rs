@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::execution::{
-    memory_pool::FairSpillPool,
+    memory_pool::GreedyMemoryPool,
     object_store::ObjectStoreUrl,
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
 };
@@ -237,7 +237,7 @@ impl Engine {
 /// What all sessions share: the memory pool, the disk manager for spills, the caches, the cold tier's object store.
 fn runtime(store: &Arc<Store>, memory_limit: usize, spill_dir: std::path::PathBuf) -> Result<Arc<RuntimeEnv>> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(memory_limit)))
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_limit)))
         .with_temp_file_path(spill_dir)
         .build_arc()?;
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
