@@ -188,9 +188,17 @@ impl Server {
 
     /// The same with fail points armed, or with none.
     pub fn restart_armed(&mut self, points: Option<&str>) {
+        assert!(self.starts_armed(points), "the server did not start; its log:\n{}", self.log());
+    }
+
+    /// The same, and whether it lived until it was ready: work in the background, such as a compaction, may meet an armed
+    /// point before.
+    pub fn starts_armed(&mut self, points: Option<&str>) -> bool {
         self.setup.environment.retain(|(name, _)| name != FAIL_POINTS);
         self.setup.environment.extend(points.map(|points| (FAIL_POINTS.to_owned(), points.to_owned())));
-        self.restart();
+        self.kill();
+        self.child = self.setup.spawn();
+        self.becomes_ready()
     }
 
     /// Whether the process ends by itself within the time.
@@ -213,6 +221,10 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self) {
+        assert!(self.becomes_ready(), "the server did not start; its log:\n{}", self.log());
+    }
+
+    fn becomes_ready(&mut self) -> bool {
         let stdout = self.child.stdout.take().expect("piped");
         let (sender, receiver) = mpsc::channel();
         // The thread reads on to the end, so that the server never writes into a full pipe.
@@ -221,12 +233,14 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        self.first_line = receiver.recv_timeout(LIMIT).unwrap_or_else(|_| {
+        let Ok(line) = receiver.recv_timeout(LIMIT) else {
             self.kill();
-            panic!("the server did not start; its log:\n{}", self.log())
-        });
+            return false;
+        };
+        self.first_line = line;
         let url = self.first_line.strip_prefix("insula listening on ");
         self.url = url.unwrap_or_else(|| panic!("unexpected first line: {}", self.first_line)).to_owned();
+        true
     }
 }
 

@@ -97,8 +97,11 @@ async fn crash_at(
         "change.abandoned" => "change.vector=1*return;change.abandoned=return(crash)".to_owned(),
         _ => format!("{point}={often}*off->return(crash)"),
     };
-    server.restart_armed(Some(&armed));
-    let ends = work_until_dead(server, point, epoch, models, rng, totals).await;
+    let ends = if server.starts_armed(Some(&armed)) {
+        work_until_dead(server, point, epoch, models, rng, totals).await
+    } else {
+        models.into_iter().map(|model| (model, None)).collect()
+    };
     if point.starts_with("recover.") {
         let armed = server.setup().clone().environment("INSULA_FAILPOINTS", &format!("{point}=return(crash)")).run();
         assert!(!armed.status.success(), "the start after a crash did not reach {point}");
