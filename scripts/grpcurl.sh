@@ -4,7 +4,7 @@
 DATA="$(mktemp -d)"
 PASSED=0 FAILED=0 SERVER=
 # A server that is on its way out still writes into its directory.
-trap '[ -n "$SERVER" ] && kill "$SERVER" 2>/dev/null && wait "$SERVER" 2>/dev/null; rm -rf "$DATA"' EXIT
+trap '{ kill "$SERVER" && wait "$SERVER"; } 2>/dev/null || true; rm -rf "$DATA"' EXIT
 
 export INSULA_ADMIN_PASSWORD=secret
 exec {OUT}< <(exec "$BUILD_BIN" serve --listen 127.0.0.1:0 --data-dir "$DATA/data" 2>"$DATA/log")
