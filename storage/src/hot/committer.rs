@@ -150,8 +150,25 @@ struct Request {
 /// Handle to the thread.
 #[derive(Clone)]
 pub(crate) struct Committer {
+    // Dropped before the thread is waited for: without senders it ends.
     requests: Sender<Request>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    thread: Arc<Joined>,
+}
+
+/// The thread, waited for by whoever lets go of the last handle: it closes RocksDB, which must not happen while the
+/// process is already ending.
+struct Joined(Mutex<Option<JoinHandle<()>>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // The last handle can be held by a request, and so be dropped on the thread itself.
+        if let Some(thread) =
+            self.0.get_mut().take().filter(|thread| thread.thread().id() != std::thread::current().id())
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer thread died");
+        }
+    }
 }
 
 /// What the thread works with; tests put faults here.
@@ -175,7 +192,7 @@ impl Committer {
             .name("committer".into())
             .spawn(move || thread.run(&receiver))
             .map_err(|e| Error::new(ErrorKind::Internal, "cannot start the committer thread").with_source(e))?;
-        Ok(Self { requests, thread: Arc::new(Mutex::new(Some(handle))) })
+        Ok(Self { requests, thread: Arc::new(Joined(Mutex::new(Some(handle)))) })
     }
 
     async fn request(&self, work: Work) -> Result<Done> {
@@ -266,7 +283,7 @@ impl Committer {
 
     /// Syncs the log and ends the thread.
     pub async fn stop(&self) -> Result<()> {
-        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
+        let Some(thread) = self.thread.0.lock().take() else { return Ok(()) };
         let result = self.request(Work::Stop).await.map(|_| ());
         // The thread ends right after its reply; joining makes sure that it has let go of the database.
         if thread.join().is_err() {

@@ -165,11 +165,11 @@ impl Db {
     pub fn write(&self, batch: rocksdb::WriteBatch, sync: bool) -> Result<()> {
         let mut options = rocksdb::WriteOptions::default();
         options.set_sync(sync);
-        self.rocks.write_opt(batch, &options).map_err(|e| write_error(&e))
+        self.rocks.write_opt(batch, &options).map_err(write_error)
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        self.rocks.flush_wal(true).map_err(|e| write_error(&e))
+        self.rocks.flush_wal(true).map_err(write_error)
     }
 }
 
@@ -322,12 +322,13 @@ fn family_options(family: Family, cache: &Cache, write_buffers: usize) -> Option
     options
 }
 
+// RocksDB's text names files of this machine: it is for the log, never for a user.
+
 fn read_error(e: rocksdb::Error) -> Error {
     let kind = match e.kind() {
         rocksdb::ErrorKind::Corruption => ErrorKind::DataLoss,
         _ => ErrorKind::Unavailable,
     };
-    // RocksDB's text names files of this machine: it is for the log.
     tracing::error!(error = %e, "the hot tier cannot be read");
     let message = match kind {
         ErrorKind::DataLoss => "a block of the hot tier is damaged; restore a backup (insula check lists all damage)",
@@ -336,6 +337,7 @@ fn read_error(e: rocksdb::Error) -> Error {
     Error::new(kind, message).with_source(e)
 }
 
-fn write_error(e: &rocksdb::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("cannot write the hot tier: {e}"))
+fn write_error(e: rocksdb::Error) -> Error {
+    tracing::error!(error = %e, "the hot tier cannot be written");
+    Error::new(ErrorKind::Unavailable, "cannot write the hot tier").with_source(e)
 }

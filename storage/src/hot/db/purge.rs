@@ -19,7 +19,7 @@ impl Db {
     pub(crate) fn purge(&self) -> Result<()> {
         // Once nothing of a log is in memory alone, RocksDB deletes it.
         for family in [Family::Meta, Family::Manifest, Family::Hot] {
-            self.rocks.flush_cf(self.family(family)?).map_err(|e| write_error(&e))?;
+            self.rocks.flush_cf(self.family(family)?).map_err(write_error)?;
         }
         for family in [Family::Manifest, Family::Hot, Family::Meta] {
             self.rewrite(family)?;
@@ -27,7 +27,7 @@ impl Db {
         let list = self.list_of_files()?;
         for _ in 0..REWRITES {
             if self.list_of_files()? != list {
-                return self.rocks.wait_for_compact(&WaitForCompactOptions::default()).map_err(|e| write_error(&e));
+                return self.rocks.wait_for_compact(&WaitForCompactOptions::default()).map_err(write_error);
             }
             self.rewrite(Family::Meta)?;
         }
