@@ -29,6 +29,9 @@ use crate::{
     table::{CatalogList, Tables},
 };
 
+/// So many sorts can begin at least.
+const SORTS: usize = 64;
+
 /// What every statement's context is cloned from: configuration, rules, the shared runtime; no functions, no tables.
 pub(crate) struct Template {
     state: SessionState,
@@ -36,7 +39,8 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub fn new(runtime: Arc<RuntimeEnv>, functions: Arc<Functions>) -> Self {
+    /// `memory`: bytes of all statements together.
+    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>) -> Self {
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
             .with_create_default_catalog_and_schema(false)
@@ -48,6 +52,9 @@ impl Template {
         // Without one, TIMESTAMP WITH TIME ZONE would be planned as a timestamp without.
         options.execution.time_zone = Some(Settings::DEFAULT_TIME_ZONE.into());
         options.execution.parquet.schema_force_view_types = false;
+        // Each sort takes so much at its beginning, however few rows it has, that it can merge two runs in any case. Room
+        // for all else that a merge needs is kept by the pool.
+        options.execution.sort_spill_reservation_bytes = (memory / SORTS).clamp(1 << 20, 10 << 20);
         // On 55.2 the rule that hands a limit to a scan forgets that an order rests on it; then partitions take each
         // other's files, and `ORDER BY key LIMIT n` over files whose keys overlap comes out of order.
         options.execution.enable_file_stream_work_stealing = false;

@@ -7,7 +7,6 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::execution::{
-    memory_pool::GreedyMemoryPool,
     object_store::ObjectStoreUrl,
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
 };
@@ -16,8 +15,8 @@ use insula_proto::UserNo;
 use insula_storage::{CheckReport, Finding, Store, StoreConfig};
 
 use crate::{
-    Identity, Result, Session, catalog::Catalog, context::Template, functions::Functions, statement::Request,
-    table::OBJECT_STORE_URL, users::Users,
+    Identity, Result, Session, catalog::Catalog, context::Template, functions::Functions, memory_pool::StatementPool,
+    statement::Request, table::OBJECT_STORE_URL, users::Users,
 };
 
 pub struct EngineConfig {
@@ -115,7 +114,7 @@ impl Engine {
         let catalog = Catalog::open(Arc::clone(&store)).await?;
         let functions = Arc::new(Functions::new(&store));
         let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
-        let template = Template::new(runtime, Arc::clone(&functions));
+        let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions));
         Ok(Arc::new(Self { store, catalog, users, functions, template }))
     }
 
@@ -234,11 +233,15 @@ impl Engine {
     }
 }
 
+/// Spilled runs that a sort reads side by side. Without a bound it takes all the memory there is for as many as it can.
+const SPILLS_MERGED: usize = 16;
+
 /// What all sessions share: the memory pool, the disk manager for spills, the caches, the cold tier's object store.
 fn runtime(store: &Arc<Store>, memory_limit: usize, spill_dir: std::path::PathBuf) -> Result<Arc<RuntimeEnv>> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_limit)))
+        .with_memory_pool(Arc::new(StatementPool::new(memory_limit)))
         .with_temp_file_path(spill_dir)
+        .with_max_spill_merge_fan_in(SPILLS_MERGED)
         .build_arc()?;
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
     runtime.register_object_store(url.as_ref(), store.objects());

@@ -13,6 +13,7 @@ mod error;
 mod functions;
 mod identity;
 mod ingest;
+mod memory_pool;
 mod overflow;
 mod session;
 mod sql;

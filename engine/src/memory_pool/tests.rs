@@ -1,0 +1,43 @@
+mod sort;
+
+use std::sync::Arc;
+
+use super::*;
+
+fn reservation(pool: &Arc<dyn MemoryPool>, can_spill: bool) -> MemoryReservation {
+    MemoryConsumer::new("test").with_can_spill(can_spill).register(pool)
+}
+
+#[test]
+fn operators_that_can_spill_leave_room_for_those_that_cannot() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
+    let sort = reservation(&pool, true);
+    sort.try_grow(500).unwrap();
+    assert!(sort.try_grow(1).is_err(), "half is for those that cannot spill");
+    let merge = reservation(&pool, false);
+    merge.try_grow(500).unwrap();
+    let error = merge.try_grow(1).unwrap_err().to_string();
+    assert!(error.contains("test needs 1.0 B more") && error.contains("1000.0 B"), "{error}");
+    assert_eq!(pool.reserved(), 1000);
+    drop((sort, merge));
+    assert_eq!(pool.reserved(), 0);
+}
+
+#[test]
+fn one_that_came_first_does_not_starve_the_others() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
+    let [first, second] = [(); 2].map(|()| reservation(&pool, true));
+    first.try_grow(250).unwrap();
+    assert!(first.try_grow(1).is_err(), "more than its part, while there are two");
+    second.try_grow(250).unwrap();
+    assert!(second.try_grow(1).is_err());
+    drop(second);
+    first.try_grow(250).unwrap();
+    // What nobody can spill goes first come, first served, up to the last byte.
+    let joins = [(); 3].map(|()| reservation(&pool, false));
+    joins[0].try_grow(499).unwrap();
+    joins[1].try_grow(1).unwrap();
+    assert!(joins[2].try_grow(1).is_err());
+    first.shrink(1);
+    joins[2].try_grow(1).unwrap();
+}
