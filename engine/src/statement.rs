@@ -2,6 +2,7 @@
 
 pub(crate) mod define;
 mod explain;
+mod jobs;
 pub(crate) mod output;
 pub(crate) mod parameters;
 pub(crate) mod query;

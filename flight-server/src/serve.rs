@@ -169,6 +169,7 @@ pub fn store_config(settings: &Settings) -> StoreConfig {
         store_url: settings.store.clone(),
         file_bytes: FILE_BYTES,
         min_free_bytes: MIN_FREE_BYTES,
+        compaction_bytes_per_second: settings.compaction_rate.as_u64(),
         load_bytes: (memory_limit(settings) / LOAD_SHARE).clamp(SMALLEST_LOAD, LARGEST_LOAD),
         ..StoreConfig::new(settings.data_dir.clone())
     }

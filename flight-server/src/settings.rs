@@ -27,7 +27,7 @@ mod tests;
 
 const ENV_PREFIX: &str = "INSULA_";
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "listen",
     "data_dir",
     "store",
@@ -36,6 +36,7 @@ const KEYS: [&str; 13] = [
     "tls_cert",
     "tls_key",
     "memory_limit",
+    "compaction_rate",
     "statement_timeout",
     "session_timeout",
     "drain_timeout",
@@ -81,6 +82,10 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_limit: Option<String>,
+    /// Bytes that compactions write per second at most, all together; 0 for no limit [default: 256 MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compaction_rate: Option<String>,
     /// Longest time of one statement, 0s for no limit [default: 10m]
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +130,8 @@ pub struct Settings {
     #[serde(default)]
     pub tls_key: Option<PathBuf>,
     pub memory_limit: ByteSize,
+    /// Per second; 0: no limit.
+    pub compaction_rate: ByteSize,
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -146,6 +153,7 @@ impl Default for Settings {
             tls_cert: None,
             tls_key: None,
             memory_limit: ByteSize::gib(2),
+            compaction_rate: ByteSize::mib(256),
             statement_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(3_600),
             drain_timeout: Duration::from_secs(10),
@@ -235,6 +243,7 @@ impl fmt::Display for Settings {
         write!(f, "trust_user_header={} ", self.trust_user_header.as_deref().unwrap_or("off"))?;
         write!(f, "tls_cert={} tls_key={} ", path(&self.tls_cert), path(&self.tls_key))?;
         write!(f, "memory_limit={} max_message_size={} ", self.memory_limit, self.max_message_size)?;
+        write!(f, "compaction_rate={} ", self.compaction_rate)?;
         let time = humantime::format_duration;
         write!(
             f,
@@ -292,6 +301,7 @@ fn fault(error: &figment::Error) -> String {
             let hint = match key.rsplit('_').next() {
                 Some("timeout") => "; give a time such as 30s or 5m",
                 Some("limit" | "size") => "; give a size such as 512MB",
+                Some("rate") => "; give bytes per second such as 64MB",
                 _ => "",
             };
             format!("setting {key}{place}: {kind}{hint}")

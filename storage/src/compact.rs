@@ -26,6 +26,7 @@ use crate::{
     cold::manifest::{self, ChangeKind, Intent, Manifest},
     fail_points::FailPoint,
     flush::{Flusher, Turn, Turns},
+    jobs::{JobKind, Work},
 };
 pub(crate) use pace::Pace;
 use run::Run;
@@ -143,7 +144,10 @@ impl Compactor {
         FailPoint::CompactCommitted.reached()?;
         run.reclaim(&next).await;
         FailPoint::CompactReclaimed.reached()?;
-        Ok(Some(run.report()))
+        let step = run.report();
+        let work = Work { rows: step.rows, files: step.files, bytes: step.bytes };
+        self.flusher.jobs.done(JobKind::Compaction, Some(run.table()), self.flusher.clock.now_micros(), work);
+        Ok(Some(step))
     }
 
     /// The steps that a failure can still undo.
@@ -176,10 +180,15 @@ impl Compactor {
 
     /// Fails once it makes no sense to go on.
     fn check(&self, table: TableId) -> Result<()> {
+        self.require(table).map(drop)
+    }
+
+    /// The table, unless it makes no sense to go on.
+    fn require(&self, table: TableId) -> Result<Arc<TableDef>> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Unavailable, "the store is closing"));
         }
-        self.flusher.tables.get(table).map(drop)
+        self.flusher.tables.get(table)
     }
 
     fn change(&self, table: &Arc<TableDef>) -> Change {

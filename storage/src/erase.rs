@@ -9,7 +9,12 @@ use std::sync::Arc;
 
 use insula_proto::{TableId, UserNo};
 
-use crate::{Error, ErrorKind, Result, Store, TableDef, TableKind, cold::ColdFile};
+use crate::{
+    Error, ErrorKind, Result, Store, TableDef, TableKind,
+    cold::ColdFile,
+    fail_points::FailPoint,
+    jobs::{JobKind, Work},
+};
 
 /// What an erasure did.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -36,6 +41,7 @@ impl Store {
             ));
         }
         self.erased.write().insert(user);
+        FailPoint::EraseBegun.reached()?;
         let mut report = EraseReport::default();
         for table in self.tables().into_iter().filter(|table| table.kind != TableKind::Shared) {
             match self.erase_from(&table, user, &mut report).await {
@@ -43,10 +49,15 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 result => result?,
             }
+            FailPoint::EraseTable.reached()?;
         }
         self.cold.wait_for_views().await;
         self.cold.reclaim().await;
+        FailPoint::EraseReclaimed.reached()?;
         self.purge().await?;
+        FailPoint::ErasePurged.reached()?;
+        let work = Work { rows: report.rows, files: report.files, bytes: report.bytes };
+        self.flusher.jobs.done(JobKind::Erase, None, self.clock.now_micros(), work);
         tracing::info!(%user, ?report, "erased a user's rows");
         Ok(report)
     }
@@ -56,6 +67,7 @@ impl Store {
         drop(self.locks.take(table.id, user).await);
         if self.has_hot_rows(table, user).await? {
             self.flush(table.id).await?;
+            FailPoint::EraseFlushed.reached()?;
         }
         let step = self.compactor.remove_user(table.id, user).await?;
         report.tables += u64::from(step.files_read > 0);

@@ -63,6 +63,23 @@ points! {
     LoadSealed "load.sealed",
     LoadChecked "load.checked",
     LoadCommitted "load.committed",
+    // An erasure: refused commits; the table's hot rows in files; a table without the user; no object left; no byte left.
+    EraseBegun "erase.begun",
+    EraseFlushed "erase.flushed",
+    EraseTable "erase.table",
+    EraseReclaimed "erase.reclaimed",
+    ErasePurged "erase.purged",
+    // A backup; only from `finished` on is there one.
+    BackupCheckpoint "backup.checkpoint",
+    BackupFile "backup.file",
+    BackupCopied "backup.copied",
+    BackupFinished "backup.finished",
+    // A restore: the backup's checkpoint here; the marker; an object, all objects, the rows; the batch that ends it.
+    RestoreFetched "restore.fetched",
+    RestoreMarked "restore.marked",
+    RestoreObject "restore.object",
+    RestoreRows "restore.rows",
+    RestoreCommitted "restore.committed",
     // The object store out of reach, full or broken: before a PUT ends, an fsync, a DELETE; at the first read of a file.
     ObjectPut "object.put",
     ObjectSync "object.sync",

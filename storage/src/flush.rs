@@ -21,6 +21,7 @@ use crate::{
     cold::{ColdTier, Manifest, manifest::Intent},
     fail_points::FailPoint,
     hot::{committer::Committer, db::Db, tables::Tables},
+    jobs::{JobKind, Jobs, Work},
 };
 use run::Run;
 
@@ -43,6 +44,7 @@ pub(crate) struct Flusher {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sizes: Sizes,
     pub(crate) turns: Turns,
+    pub(crate) jobs: Jobs,
 }
 
 /// Who may change the cold tier of a table, and whether anyone still may.
@@ -107,6 +109,7 @@ impl Flusher {
         let _turn = self.turns.take(table).await?;
         let table = self.tables.get(table)?;
         if self.tables.load(table.id).rows == 0 {
+            self.jobs.needless(JobKind::Flush, table.id);
             return Ok(FlushReport::default());
         }
         let mut run = Run::begin(self, &table).await?;
@@ -118,6 +121,8 @@ impl Flusher {
                 run.reclaim(&next).await;
                 FailPoint::FlushReclaimed.reached()?;
                 let report = run.report();
+                let work = Work { rows: report.rows, files: report.files, bytes: report.bytes };
+                self.jobs.done(JobKind::Flush, Some(&table), self.clock.now_micros(), work);
                 tracing::info!(table = %table.id, generation = %run.frozen, ?report, "flushed");
                 Ok(report)
             }

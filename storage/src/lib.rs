@@ -15,11 +15,11 @@ mod error;
 mod fail_points;
 mod flush;
 mod hot;
+mod jobs;
 pub mod load;
 mod meta;
 #[cfg(test)]
 mod notes;
-mod pauses;
 mod read;
 mod store;
 mod sweep;
@@ -43,6 +43,7 @@ pub use hot::{
     key::{KeyCodec, KeyRows},
     scan::HotSpan,
 };
+pub use jobs::{Job, JobKind, Outcome as JobOutcome, Work as JobWork};
 pub use load::Load;
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};

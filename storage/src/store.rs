@@ -38,6 +38,7 @@ use crate::{
         record,
         tables::{Active, Tables, record_key},
     },
+    jobs::{Job, JobKind, Work},
     load,
     write::{self, Commit},
 };
@@ -150,7 +151,7 @@ pub struct Freed {
 /// The end of a table: what has to go once the batch that says so is on disk.
 struct Removal {
     _turn: Turn,
-    table: TableId,
+    table: Arc<TableDef>,
     objects: Vec<object_store::path::Path>,
     freed: Freed,
 }
@@ -165,7 +166,13 @@ impl Store {
     /// The same with a clock that tests set.
     #[doc(hidden)]
     pub async fn open_with_clock(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        open::open(config, clock).await
+        open::open(config, clock, None).await
+    }
+
+    /// The same over an object store of the caller's, in the place of the configured one: for tests.
+    #[cfg(test)]
+    pub(crate) async fn open_over(config: StoreConfig, objects: Arc<dyn ObjectStore>) -> Result<Arc<Self>> {
+        open::open(config, Arc::new(crate::SystemClock), Some(objects)).await
     }
 
     /// Opaque records of the layers above, same durability as rows.
@@ -259,7 +266,7 @@ impl Store {
     /// Adds to the batch what ends the table. No flush of it runs until the result is dropped.
     async fn removal(&self, table: TableId, batch: &mut Batch) -> Result<Removal> {
         let turn = self.flusher.turns.take(table).await?;
-        self.tables.get(table)?;
+        let def = self.tables.get(table)?;
         let manifest = manifest::current(&self.db, table)?;
         let objects = manifest.objects(table);
         let freed = Freed {
@@ -273,13 +280,14 @@ impl Store {
         batch.delete_range(Family::Meta, versions.clone(), hot::key::after_prefix(&versions));
         hot::delete_table(batch, table);
         manifest::delete(batch, table);
-        Ok(Removal { _turn: turn, table, objects, freed })
+        Ok(Removal { _turn: turn, table: def, objects, freed })
     }
 
     /// After the batch of a removal is on disk. Views that still read the table hold its objects back.
     async fn removed(&self, removal: Removal) -> Result<Freed> {
         FailPoint::TableRemoved.reached()?;
-        let Removal { table, objects, freed, .. } = removal;
+        let Removal { table: def, objects, freed, .. } = removal;
+        let table = def.id;
         self.cold.retire(objects);
         self.cold.reclaim().await;
         if freed.hot_bytes >= HOT_BYTES {
@@ -290,6 +298,9 @@ impl Store {
                 tracing::warn!(%table, "the bytes of a dropped table's fresh rows could not be given back at once");
             }
         }
+        let work = Work { rows: 0, files: freed.objects, bytes: freed.cold_bytes + freed.hot_bytes };
+        self.flusher.jobs.forget(table);
+        self.flusher.jobs.done(JobKind::Drop, Some(&def), self.clock.now_micros(), work);
         tracing::info!(%table, ?freed, "dropped a table");
         Ok(freed)
     }
@@ -351,6 +362,11 @@ impl Store {
     pub fn next_ids(&self, n: usize) -> Vec<u64> {
         let first = self.ids.reserve(n);
         (first..).take(n).collect()
+    }
+
+    /// What fails in the background, and what was done of late, the newest first. Its counts are of all users.
+    pub fn jobs(&self) -> Vec<Job> {
+        self.flusher.jobs.all()
     }
 
     /// Objects in the cold tier that no manifest names. There are none once nothing is under way and no view is held.

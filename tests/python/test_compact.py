@@ -102,11 +102,20 @@ def test_placement_by_file_keeps_users_apart(alone):
     assert len(files(server)) == 3
 
 
-def test_a_dropped_table_leaves_no_file(alone):
+def test_a_dropped_table_leaves_no_file(alone, refused):
     server, admin, users = alone
     admin.change("CREATE TABLE app.t (id BIGINT PRIMARY KEY)")
     users[0].change("INSERT INTO app.t VALUES (1)")
     admin.query("FLUSH TABLE app.t")
-    assert files(server)
+    users[0].change("INSERT INTO app.t VALUES (2)")
+    [path] = files(server)
+    size = os.path.getsize(path)
     admin.change("DROP TABLE app.t")
     assert not files(server)
+    # How much that was is told afterwards, to administrators.
+    [dropped, flushed] = admin.query("SHOW JOBS").to_pylist()
+    assert (flushed["job"], flushed["rows"], flushed["files"], flushed["bytes"]) == ("flush", 1, 1, size)
+    assert (dropped["job"], dropped["namespace"], dropped["table"], dropped["state"]) == ("drop", "app", "t", "done")
+    assert dropped["files"] == 1 and size < dropped["bytes"] < size + 1000, (dropped, size)
+    with refused("PermissionDenied", "SHOW JOBS"):
+        users[0].query("SHOW JOBS")

@@ -3,6 +3,7 @@
 import json
 import random
 import subprocess
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -146,6 +147,18 @@ def test_a_flipped_byte_of_the_hot_tier_fails_what_needs_it(tmp_path, refused):
         with refused("DataLoss"):
             admin.query("FLUSH TABLE app.t")
         assert ben.rows("SELECT count(*) FROM app.t") == [(501,)]
+        # The background tries it seldom, and says so.
+        admin.change("ALTER TABLE app.t SET (flush_rows = 1)")
+        ben.change("INSERT INTO app.t VALUES (1001, 'more')")
+        deadline, failing = time.monotonic() + 60, []
+        while not failing and time.monotonic() < deadline:
+            failing = [job for job in admin.query("SHOW JOBS").to_pylist() if job["state"] == "failing"]
+        [job] = failing
+        assert (job["job"], job["namespace"], job["table"], job["failures"]) == ("flush", "app", "t", 1), job
+        assert "damaged" in job["error"] and str(tmp_path) not in job["error"], job
+        assert (job["retry_at"] - job["at"]).total_seconds() == 60, job
+        admin.change("DROP TABLE app.t")
+        assert [job["job"] for job in admin.query("SHOW JOBS").to_pylist()] == ["drop"]
         for login in logins:
             login.close()
 

@@ -29,6 +29,7 @@ pub(crate) enum Command {
         if_exists: bool,
     },
     ShowNamespaces,
+    ShowJobs,
     /// `DESCRIBE TABLE t HISTORY`.
     TableHistory(Vec<String>),
     /// To a URL.
@@ -61,6 +62,8 @@ impl Command {
             Self::CompactTable(cursor.name_parts()?)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {
             Self::ShowNamespaces
+        } else if cursor.words(&["SHOW", "JOBS"]) {
+            Self::ShowJobs
         } else if cursor.is_create_user() {
             create_user(&mut cursor)?
         } else if cursor.words(&["ALTER", "USER"]) {

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statemen
 use futures::{StreamExt, stream};
 use insula_storage::{BackupReport, EraseReport, FlushReport, TableDef, TableKind, table::updated_type};
 
-use super::Request;
+use super::{Request, jobs};
 use crate::{
     Error, ErrorKind, Outcome, Result, Role,
     sql::{SystemColumns, command::Command, normalize, parts},
@@ -26,6 +26,7 @@ pub(super) enum Utility {
         if_exists: bool,
     },
     ShowNamespaces,
+    ShowJobs,
     ShowTables,
     ShowColumns(Vec<String>),
     TableHistory(Vec<String>),
@@ -43,6 +44,7 @@ impl Utility {
             Command::CompactTable(name) => Ok(Self::CompactTable(name)),
             Command::EraseUser { name, if_exists } => Ok(Self::EraseUser { name, if_exists }),
             Command::ShowNamespaces => Ok(Self::ShowNamespaces),
+            Command::ShowJobs => Ok(Self::ShowJobs),
             Command::Backup(url) => Ok(Self::Backup(url)),
             Command::Restore(url) => Ok(Self::Restore(url)),
             Command::TableHistory(name) => Ok(Self::TableHistory(name)),
@@ -93,6 +95,7 @@ impl Utility {
             Self::EraseUser { .. } => {
                 vec![text("user"), count("tables"), count("rows"), count("files"), count("bytes")]
             }
+            Self::ShowJobs => jobs::fields(),
             Self::ShowNamespaces => vec![text("namespace")],
             Self::ShowTables => vec![text("namespace"), text("table"), text("kind")],
             Self::ShowColumns(_) => vec![
@@ -127,6 +130,10 @@ impl Utility {
             }
             Self::EraseUser { name, if_exists } => erase(request, &name, if_exists).await?,
             Self::ShowNamespaces => vec![texts(request.engine.catalog().snapshot().namespaces())],
+            Self::ShowJobs => {
+                request.user.require_admin("SHOW JOBS")?;
+                jobs::columns(&request.engine.store().jobs())
+            }
             Self::ShowTables => tables(request),
             Self::ShowColumns(name) => {
                 let context = request.context(SystemColumns::default())?;

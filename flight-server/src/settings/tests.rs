@@ -28,6 +28,17 @@ fn a_flag_beats_the_file() {
 }
 
 #[test]
+fn the_rate_of_compactions_is_a_size_and_0_lifts_it() {
+    for (text, bytes) in [("64MB", 64_000_000), ("0", 0), ("1 GiB", 1 << 30)] {
+        let settings = load(Flags::default(), &format!("compaction-rate = \"{text}\"")).unwrap();
+        assert_eq!(settings.compaction_rate.as_u64(), bytes);
+        assert_eq!(crate::serve::store_config(&settings).compaction_bytes_per_second, bytes);
+    }
+    let message = refusal(Flags::default(), "compaction_rate = \"slowly\"");
+    assert!(message.contains("compaction_rate") && message.contains("64MB"), "{message}");
+}
+
+#[test]
 fn an_unknown_key_is_named() {
     let message = refusal(Flags::default(), "memory_limti = \"1GB\"");
     assert!(message.contains("unknown setting \"memory_limti\"") && message.contains("insula.toml"), "{message}");

@@ -105,8 +105,16 @@ impl Place {
         self.objects.persist(&path).await
     }
 
-    /// Removes what an unfinished backup has left, as far as that can be done.
+    /// Removes what a backup that failed has left, as far as that can be done. Its end comes first: the answer to that
+    /// write may have been lost, and a backup that looks finished must have all its files.
     pub async fn remove(&self, id: Uuid, files: &[File]) {
+        let finished = match self.contents().await {
+            Ok(contents) => contents.is_some_and(|contents| contents.id == id),
+            Err(error) => return tracing::warn!(%error, "an unfinished backup could not be removed"),
+        };
+        if finished && let Err(error) = self.objects.delete(&Path::from(MANIFEST)).await {
+            return tracing::warn!(%error, "a backup whose end was in doubt is finished, and stays");
+        }
         for file in files {
             if let Err(error) = self.objects.delete(&object_path(id, &file.path)).await {
                 tracing::warn!(%error, "a file of an unfinished backup could not be removed");

@@ -15,12 +15,14 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, Store,
     cold::{Upload, manifest},
+    fail_points::FailPoint,
     hot::{
         committer::{Committer, HighWater},
         db::{Batch, Db, Family},
-        key,
-        tables::record_key,
+        key, record,
+        tables::{Tables, record_key},
     },
+    load::is_refusal,
     store::load_tables,
 };
 
@@ -44,40 +46,59 @@ impl Store {
         let scratch = Scratch::new(&self.data_dir)?;
         let db = fetch_checkpoint(&place, &contents, &scratch).await?;
         check_complete(&db, &contents)?;
+        FailPoint::RestoreFetched.reached()?;
 
         let mut batch = Batch::default();
         batch.put(Family::Meta, record_key::RESTORING, []);
         self.committer.write_guarded(batch).await?;
-        match self.bring(&place, &contents, &db).await {
-            Ok(()) => {
-                tracing::info!(report = ?contents.report(), "backup restored");
-                Ok(contents.report())
-            }
-            Err(error) => {
-                self.undo(&contents).await;
-                Err(error)
-            }
+        let mut sure = true;
+        let brought = match self.bring(&place, &contents, &db).await {
+            Ok(end) => self.end_restore(end, &mut sure).await,
+            Err(error) => Err(error),
+        };
+        match &brought {
+            Ok(()) => {}
+            Err(_) if sure => self.undo(&contents).await,
+            // What was brought may be a table's from the next start on, so its number must not be given out.
+            Err(_) => self.next_table.store(u32::MAX, Ordering::Relaxed),
         }
+        brought?;
+        FailPoint::RestoreCommitted.reached()?;
+        tracing::info!(report = ?contents.report(), "backup restored");
+        Ok(contents.report())
     }
 
-    async fn bring(self: &Arc<Self>, place: &Place, contents: &Contents, db: &Arc<Db>) -> Result<()> {
+    /// Everything but the batch that makes the tables appear.
+    async fn bring(self: &Arc<Self>, place: &Place, contents: &Contents, db: &Arc<Db>) -> Result<End> {
+        FailPoint::RestoreMarked.reached()?;
         for (path, file) in contents.below(COLD) {
             let (source, target) = (object_path(contents.id, &file.path), Path::from(path));
             copy(place.store(), &source, self.cold.upload(target.clone()), Some(file)).await?;
             self.cold.persist(&target).await?;
+            FailPoint::RestoreObject.reached()?;
         }
         bring_rows(db, &self.committer).await?;
+        FailPoint::RestoreRows.reached()?;
 
         let source = Arc::clone(db);
         // Adopted by this store's tables, whose limit holds.
         let load = move || Ok((definitions(&source)?, load_tables(&source, u64::MAX)?));
         let (batch, tables) = blocking(load).await?;
         let high_water = HighWater::load(db)?;
-        let next_table = db.get(Family::Meta, record_key::NEXT_TABLE)?;
-        // If this fails, nobody knows whether the batch is on disk: the store is poisoned, and the next start decides.
-        self.committer.restored(batch, high_water, tables).await?;
-        if let Some(sealed) = next_table {
-            let next = crate::hot::record::number(&sealed, "the next table's number")?;
+        let next_table = match db.get(Family::Meta, record_key::NEXT_TABLE)? {
+            Some(sealed) => Some(record::number(&sealed, "the next table's number")?),
+            None => None,
+        };
+        Ok(End { batch, tables, high_water, next_table })
+    }
+
+    /// `sure` is left true if nothing has been committed. Otherwise nobody knows whether the batch is on disk: the
+    /// store is poisoned, and the next start decides, so what the batch names must stay.
+    async fn end_restore(&self, end: End, sure: &mut bool) -> Result<()> {
+        *sure = false;
+        let restored = self.committer.restored(end.batch, end.high_water, end.tables).await;
+        restored.inspect_err(|error| *sure = is_refusal(error))?;
+        if let Some(next) = end.next_table {
             self.next_table.store(next, Ordering::Relaxed);
         }
         Ok(())
@@ -96,6 +117,14 @@ impl Store {
             tracing::error!(%error, "a failed restore could not be undone; restart the server before you use it");
         }
     }
+}
+
+/// The end of a restore.
+struct End {
+    batch: Batch,
+    tables: Tables,
+    high_water: HighWater,
+    next_table: Option<u32>,
 }
 
 /// The checkpoint of a backup, verified and opened.

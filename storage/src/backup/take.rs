@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, Store,
     cold::{Manifest, manifest},
+    fail_points::FailPoint,
     hot::{
         db::{Db, Family},
         tables::record_key,
@@ -44,6 +45,7 @@ impl Store {
         let _pin = self.cold.pin();
         let scratch = Scratch::new(&self.data_dir)?;
         self.committer.checkpoint(scratch.path(HOT)).await?;
+        FailPoint::BackupCheckpoint.reached()?;
         let created_micros = self.clock.now_micros();
         let (scratch, hot) = blocking(move || scratch.files(HOT).map(|files| (scratch, files))).await?;
         let directory = scratch.path(HOT);
@@ -53,16 +55,20 @@ impl Store {
         for name in hot {
             let path = format!("{HOT}/{name}");
             files.push(place.put(id, &path, &from, &Path::from(path.as_str())).await?);
+            FailPoint::BackupFile.reached()?;
         }
         for (table, manifest) in manifests {
             // Damage must not spread into a backup that replaces a sound one.
             self.cold.meet(table, &manifest).await?;
             for object in manifest.objects(table) {
                 files.push(place.put(id, &format!("{COLD}/{object}"), &self.cold.source(&object), &object).await?);
+                FailPoint::BackupFile.reached()?;
             }
         }
+        FailPoint::BackupCopied.reached()?;
         let contents = Contents { id, tables, created_micros, files: files.clone() };
         place.finish(&contents).await?;
+        FailPoint::BackupFinished.reached()?;
         tracing::info!(report = ?contents.report(), "backup taken");
         Ok(contents.report())
     }

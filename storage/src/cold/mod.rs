@@ -58,14 +58,17 @@ pub(crate) struct ColdTier {
 impl ColdTier {
     /// `url`: `None` for the local directory `data_dir/cold`, else `file:///…`, `s3://…` or `memory://`.
     pub(crate) fn open(url: Option<&str>, data_dir: &Path, memory: &StoreMemory) -> Result<Self> {
-        let objects = Objects::open(url, data_dir)?;
-        Ok(Self {
+        Ok(Self::new(Objects::open(url, data_dir)?, memory))
+    }
+
+    pub(crate) fn new(objects: Objects, memory: &StoreMemory) -> Self {
+        Self {
             files: Arc::new(Files::new(Arc::clone(objects.store()), memory.files)),
             objects,
             vectors: Cache::new(memory.vectors),
             pins: Arc::new(Pins::default()),
             changed: Notify::new(),
-        })
+        }
     }
 
     /// To be read only, and every byte checked.

@@ -40,6 +40,11 @@ impl Objects {
         Ok(Self { store, place, root })
     }
 
+    /// A store that is durable by itself.
+    pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, place: Place::Memory, root: None }
+    }
+
     /// The directory of a local store.
     pub(crate) fn root(&self) -> Option<&FsPath> {
         self.root.as_deref()

@@ -231,6 +231,10 @@ impl Run {
         self.change.abandon().await;
     }
 
+    pub(super) fn table(&self) -> &TableDef {
+        &self.table
+    }
+
     pub(super) fn report(&self) -> Step {
         let bytes = |files: &[ColdFile]| files.iter().map(|file| file.bytes).sum();
         let before: u64 = self.plan.inputs.iter().map(|file| file.rows).sum();

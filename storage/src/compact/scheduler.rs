@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::Compactor;
-use crate::{pauses::Pauses, sweep};
+use crate::{jobs::JobKind, sweep};
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often orphans are looked for, and how old they must be.
@@ -44,7 +44,6 @@ impl Scheduler {
 }
 
 async fn run(compactor: Arc<Compactor>, mut stopped: watch::Receiver<bool>) {
-    let mut pauses = Pauses::default();
     let mut swept = Instant::now();
     loop {
         if swept.elapsed() >= SWEEP_EVERY {
@@ -66,27 +65,31 @@ async fn run(compactor: Arc<Compactor>, mut stopped: watch::Receiver<bool>) {
                 if *stopped.borrow() {
                     return;
                 }
-                any |= !pauses.holds(table.id) && compact(&compactor, table.id, &mut pauses).await;
+                let paused = compactor.flusher.jobs.pauses(JobKind::Compaction, table.id);
+                any |= !paused && compact(&compactor, table.id).await;
             }
         }
     }
 }
 
 /// Returns whether anything was done.
-async fn compact(compactor: &Arc<Compactor>, table: TableId, pauses: &mut Pauses) -> bool {
+async fn compact(compactor: &Arc<Compactor>, table: TableId) -> bool {
+    let jobs = &compactor.flusher.jobs;
     let error = match compactor.compact_due(table).await {
-        Ok(any) => {
-            pauses.end(table);
-            return any;
+        Ok(true) => return true,
+        Ok(false) => {
+            jobs.needless(JobKind::Compaction, table);
+            return false;
         }
         Err(error) => error,
     };
     // Dropped meanwhile, or told to stop.
-    if compactor.check(table).is_err() {
-        pauses.end(table);
+    let Ok(def) = compactor.require(table) else {
+        jobs.forget(table);
         return false;
-    }
-    let (retry_in, source) = (pauses.begin(table), std::error::Error::source(&error).map(ToString::to_string));
+    };
+    let retry_in = jobs.failed(JobKind::Compaction, &def, compactor.flusher.clock.now_micros(), &error);
+    let source = std::error::Error::source(&error).map(ToString::to_string);
     tracing::error!(%table, %error, source, ?retry_in, "compaction failed; the files stay as they were");
     false
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::Flusher;
-use crate::{ErrorKind, TableDef, hot::tables::Load, pauses::Pauses};
+use crate::{ErrorKind, TableDef, hot::tables::Load, jobs::JobKind};
 
 /// How often ages are looked at; rows and bytes are told at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,7 +36,6 @@ impl Scheduler {
 }
 
 async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
-    let mut pauses = Pauses::default();
     loop {
         tokio::select! {
             // A sender that is gone means the same as a stop.
@@ -48,25 +47,26 @@ async fn run(flusher: Arc<Flusher>, mut stopped: watch::Receiver<bool>) {
         let now = flusher.clock.now_micros();
         for table in flusher.tables.fattest_first() {
             let due = is_due(&table, flusher.tables.load(table.id), now, flusher.tables.is_crowded());
-            if pauses.holds(table.id) || !due {
+            if !due || flusher.jobs.pauses(JobKind::Flush, table.id) {
                 continue;
             }
             if *stopped.borrow() {
                 return;
             }
-            flush(&flusher, &table, &mut pauses).await;
+            flush(&flusher, &table).await;
         }
     }
 }
 
-async fn flush(flusher: &Arc<Flusher>, table: &TableDef, pauses: &mut Pauses) {
+async fn flush(flusher: &Arc<Flusher>, table: &TableDef) {
     let error = match flusher.flush(table.id).await {
-        Ok(_) => return pauses.end(table.id),
+        Ok(_) => return,
         // Dropped meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound => return pauses.end(table.id),
+        Err(error) if error.kind() == ErrorKind::NotFound => return flusher.jobs.forget(table.id),
         Err(error) => error,
     };
-    let (retry_in, source) = (pauses.begin(table.id), std::error::Error::source(&error).map(ToString::to_string));
+    let retry_in = flusher.jobs.failed(JobKind::Flush, table, flusher.clock.now_micros(), &error);
+    let source = std::error::Error::source(&error).map(ToString::to_string);
     tracing::error!(table = %table.id, %error, source, ?retry_in, "flush failed; the rows stay in the hot tier");
 }
 
@@ -81,4 +81,4 @@ fn is_due(table: &TableDef, load: Load, now_micros: i64, is_crowded: bool) -> bo
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,6 +23,7 @@ use crate::{
         committer::{Rows, Stamped},
         db::Batch,
     },
+    jobs::{JobKind, Work},
     store::Held,
 };
 
@@ -85,6 +86,7 @@ impl Sealed {
             Ok(()) => {
                 self.store.cold.retire(unnamed);
                 self.store.cold.reclaim().await;
+                self.tell(rows);
                 Ok(rows)
             }
             Err(error) => {
@@ -120,8 +122,15 @@ impl Sealed {
         FailPoint::LoadCommitted.reached()?;
         self.store.cold.retire(self.unnamed(&manifest));
         self.change.reclaim(&base, &manifest).await;
-        tracing::info!(table = %self.table.id, rows, files = self.files.len(), "loaded");
+        self.tell(rows);
         Ok(Commit { seq, rows })
+    }
+
+    fn tell(&self, rows: u64) {
+        let bytes = self.files.iter().map(|(file, _)| file.bytes).sum();
+        let work = Work { rows, files: self.files.len() as u64, bytes };
+        self.store.flusher.jobs.done(JobKind::Load, Some(&self.table), self.store.clock.now_micros(), work);
+        tracing::info!(table = %self.table.id, rows, files = self.files.len(), "loaded");
     }
 
     async fn write(&self, next: Next, held: Arc<Held>) -> Result<Seq> {

@@ -8,13 +8,14 @@ use std::{
 };
 
 use insula_proto::{Generation, TableId};
+use object_store::ObjectStore;
 
 use super::{Clock, Ids, LockFile, Locks, Store, StoreConfig, StoreMemory};
 use crate::{
     Error, ErrorKind, Meta, Result, TableDef,
     backup::{clear_scratch, restore},
     change::files::Sizes,
-    cold::{ColdTier, create_dir_synced},
+    cold::{ColdTier, Objects, create_dir_synced},
     compact::{self, Compactor, Pace},
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
@@ -25,10 +26,16 @@ use crate::{
         tables::{Active, Load, Tables, record_key},
         value,
     },
+    jobs::Jobs,
     table::TableVersion,
 };
 
-pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Arc<Store>> {
+/// `objects`: in the place of the configured object store.
+pub(super) async fn open(
+    config: StoreConfig,
+    clock: Arc<dyn Clock>,
+    objects: Option<Arc<dyn ObjectStore>>,
+) -> Result<Arc<Store>> {
     let (data_dir, memory, max_hot_bytes) = (config.data_dir.clone(), config.memory, config.max_hot_bytes);
     let work = move || {
         let db = open_database(&data_dir, &memory)?;
@@ -40,7 +47,11 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         .map_err(|e| Error::new(ErrorKind::Internal, "opening the hot tier died").with_source(e))??;
     let tables = Arc::new(tables);
     let ids = Arc::new(Ids::new(Arc::clone(&clock), HighWater::load(&db)?.id));
-    let cold = Arc::new(ColdTier::open(config.store_url.as_deref(), &config.data_dir, &memory)?);
+    let objects = match objects {
+        Some(store) => Objects::over(store),
+        None => Objects::open(config.store_url.as_deref(), &config.data_dir)?,
+    };
+    let cold = Arc::new(ColdTier::new(objects, &memory));
     let hot_dir = config.data_dir.join("hot");
     let committer = Committer::start(Parts {
         db: Arc::clone(&db),
@@ -61,6 +72,7 @@ pub(super) async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<A
         clock: Arc::clone(&clock),
         sizes: Sizes { file: config.file_bytes, row_group: memory.row_group },
         turns: Turns::default(),
+        jobs: Jobs::default(),
     });
     let compactor = Compactor::new(Arc::clone(&flusher), Pace::new(config.compaction_bytes_per_second));
     let compactor = Arc::new(compactor);

@@ -7,4 +7,5 @@
 
 mod points;
 mod random;
+mod upkeep;
 mod workload;

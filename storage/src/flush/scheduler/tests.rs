@@ -4,7 +4,7 @@ use insula_proto::TableId;
 use super::*;
 use crate::{ColumnDef, TableKind, TableOptions};
 
-fn table(options: TableOptions) -> TableDef {
+pub(crate) fn table(options: TableOptions) -> TableDef {
     let field = Arc::new(Field::new("id", DataType::Int64, false));
     TableDef {
         id: TableId(1),
