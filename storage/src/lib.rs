@@ -13,6 +13,8 @@ mod compact;
 mod erase;
 mod error;
 mod fail_points;
+#[cfg(test)]
+mod faulty;
 mod flush;
 mod hot;
 mod jobs;

@@ -17,7 +17,7 @@ use arrow::{
 use insula_proto::UserNo;
 
 use crate::{
-    KeyCodec, NewColumn, NewTable, ReadView, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
+    KeyCodec, NewColumn, NewTable, ReadView, Result, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
     clock::Clock, cold::fixture,
 };
 
@@ -96,18 +96,28 @@ pub(crate) async fn delete(store: &Arc<Store>, table: &Arc<TableDef>, user: User
 
 /// What a user sees: encoded key → note and whether it is deleted. A row seen twice fails.
 pub(crate) async fn seen(store: &Arc<Store>, view: &Arc<ReadView>, table: &Arc<TableDef>, user: UserNo) -> Seen {
-    let slice = view.slice(table, user).unwrap();
-    let hot_keys = slice.hot_keys().unwrap();
+    try_seen(store, view, table, user).await.unwrap()
+}
+
+/// The same, where something may be damaged or out of reach.
+pub(crate) async fn try_seen(
+    store: &Arc<Store>,
+    view: &Arc<ReadView>,
+    table: &Arc<TableDef>,
+    user: UserNo,
+) -> Result<Seen> {
+    let slice = view.slice(table, user)?;
+    let hot_keys = slice.hot_keys()?;
     let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
     let mut seen = Seen::new();
-    for rows in slice.hot(&all, 100, true).unwrap() {
-        add(&mut seen, table, &rows.unwrap(), |_| false);
+    for rows in slice.hot(&all, 100, true)? {
+        add(&mut seen, table, &rows?, |_| false);
     }
-    for cold in slice.cold().await.unwrap() {
-        let rows = fixture::rows_of(&store.cold, table, &cold).await;
+    for cold in slice.cold().await? {
+        let rows = fixture::try_rows_of(&store.cold, table, &cold).await?;
         add(&mut seen, table, &rows, |key| hot_keys.contains(key));
     }
-    seen
+    Ok(seen)
 }
 
 pub(crate) type Seen = BTreeMap<Vec<u8>, (String, bool)>;
@@ -120,6 +130,12 @@ pub(crate) fn add(seen: &mut Seen, table: &TableDef, rows: &RecordBatch, shadowe
         let row = (notes.value(i).to_owned(), rows.column(3).as_boolean().value(i));
         assert!(seen.insert(keys.row(i).to_vec(), row).is_none(), "a key is seen twice");
     }
+}
+
+/// The same of what is live, in key order.
+pub(crate) async fn try_live(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo) -> Result<Vec<String>> {
+    let seen = try_seen(store, &store.view(), table, user).await?;
+    Ok(seen.into_values().filter(|(_, deleted)| !deleted).map(|(note, _)| note).collect())
 }
 
 /// The live notes of a user, in key order.

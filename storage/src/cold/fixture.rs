@@ -9,8 +9,12 @@ use arrow::{
 use insula_proto::{ColumnId, TableId, UserNo};
 use uuid::Uuid;
 
-use super::{ColdFile, ColdTier, layout, open_file::OpenFile, writer::FileWriter};
-use crate::{ColdSlice, ColumnDef, KeyCodec, TableDef, TableKind, TableOptions};
+use super::{
+    ColdFile, ColdTier, layout,
+    open_file::{self, OpenFile},
+    writer::FileWriter,
+};
+use crate::{ColdSlice, ColumnDef, KeyCodec, Result, TableDef, TableKind, TableOptions};
 
 pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableDef {
     let columns = columns.iter().zip(1..).map(|((name, data_type, nullable), id)| ColumnDef {
@@ -119,23 +123,30 @@ pub(super) fn memory() -> ColdTier {
 pub(super) async fn read(cold: &ColdTier, table: &TableDef, file: &ColdFile) -> RecordBatch {
     let whole = std::iter::once(0..file.rows).collect::<Vec<_>>();
     let open = cold.open_file(table.id, file).await.unwrap();
-    rows_in(&open, table, &whole).await
+    rows_in(&open, table, &whole).await.unwrap()
 }
 
 /// The rows of a slice, under their stored types.
 pub(crate) async fn rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice) -> RecordBatch {
+    try_rows_of(cold, table, slice).await.unwrap()
+}
+
+/// The same, from a store that may fail.
+pub(crate) async fn try_rows_of(cold: &ColdTier, table: &TableDef, slice: &ColdSlice) -> Result<RecordBatch> {
     let id = layout::file_id(&slice.path).unwrap();
-    let open = cold.files.get(id, &slice.path).await.unwrap();
+    let open = cold.files.get(id, &slice.path).await?;
     rows_in(&open, table, &slice.ranges).await
 }
 
-async fn rows_in(open: &OpenFile, table: &TableDef, ranges: &[Range<u64>]) -> RecordBatch {
+async fn rows_in(open: &OpenFile, table: &TableDef, ranges: &[Range<u64>]) -> Result<RecordBatch> {
     use futures::TryStreamExt;
     let stored = table.stored_schema();
     let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
-    let batches: Vec<_> = open.read(&names, ranges).unwrap().try_collect().await.unwrap();
+    let path = object_store::path::Path::from("the file");
+    let batches = open.read(&names, ranges)?.try_collect::<Vec<_>>().await;
+    let batches = batches.map_err(|error| open_file::read_error(&path, error))?;
     let batches: Vec<_> = batches.iter().map(|batch| crate::table::conform(table, batch, &stored).unwrap()).collect();
-    arrow::compute::concat_batches(&stored, &batches).unwrap()
+    Ok(arrow::compute::concat_batches(&stored, &batches).unwrap())
 }
 
 /// The columns that lie in a file, by their stored names.

@@ -178,7 +178,7 @@ fn footer(tail: &Bytes, bytes: u64) -> Result<ParquetMetaData, ParquetError> {
     reader.finish()
 }
 
-fn read_error(path: &Path, error: ParquetError) -> Error {
+pub(super) fn read_error(path: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
             Ok(error) => store_error("read", path, *error),
