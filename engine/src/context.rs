@@ -35,6 +35,9 @@ const SORTS: usize = 64;
 /// What every statement's context is cloned from: configuration, rules, the shared runtime; no functions, no tables.
 pub(crate) struct Template {
     state: SessionState,
+    /// The same without rules for physical plans. It makes plans only, of sources that are bound already; so it can be
+    /// shared, and has no tables at all.
+    direct: Arc<SessionState>,
     functions: Arc<Functions>,
 }
 
@@ -46,19 +49,15 @@ impl Template {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
         let options = config.options_mut();
-        // Clients of Flight SQL know Utf8 better than views (older Java, JavaScript and C# do not know views at all).
-        options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.collect_spans = true;
         // Without one, TIMESTAMP WITH TIME ZONE would be planned as a timestamp without.
         options.execution.time_zone = Some(Settings::DEFAULT_TIME_ZONE.into());
-        options.execution.parquet.schema_force_view_types = false;
         // Each sort takes so much at its beginning, however few rows it has, that it can merge two runs in any case. Room
         // for all else that a merge needs is kept by the pool.
         options.execution.sort_spill_reservation_bytes = (memory / SORTS).clamp(1 << 20, 10 << 20);
         // On 55.2 the rule that hands a limit to a scan forgets that an order rests on it; then partitions take each
         // other's files, and `ORDER BY key LIMIT n` over files whose keys overlap comes out of order.
         options.execution.enable_file_stream_work_stealing = false;
-        options.optimizer.expand_views_at_output = true;
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -66,7 +65,8 @@ impl Template {
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();
-        Self { state, functions }
+        let direct = SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(Vec::new());
+        Self { state, direct: Arc::new(direct.build()), functions }
     }
 
     /// A context for one statement of `user`.
@@ -79,6 +79,8 @@ impl Template {
         state.mark_start_execution();
         Context {
             state,
+            // Expressions take their time zone from the state that plans them.
+            direct: (settings.time_zone == Settings::DEFAULT_TIME_ZONE).then(|| Arc::clone(&self.direct)),
             functions: Arc::clone(&self.functions),
             user: Arc::clone(&user.name),
             schema: settings.schema.clone(),
@@ -90,6 +92,7 @@ impl Template {
 /// One statement's session: its planner and its tables.
 pub(crate) struct Context {
     state: SessionState,
+    direct: Option<Arc<SessionState>>,
     functions: Arc<Functions>,
     user: Arc<str>,
     schema: String,
@@ -135,6 +138,11 @@ impl Context {
 
     pub fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    /// What plans without being optimized, where that is the same.
+    pub fn direct(&self) -> Option<&SessionState> {
+        self.direct.as_deref()
     }
 
     /// What operators run with.

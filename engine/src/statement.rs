@@ -1,6 +1,7 @@
 //! The life of a statement: parsed, classified, planned in a fresh context of its user, described or run.
 
 pub(crate) mod define;
+mod direct;
 mod explain;
 mod jobs;
 pub(crate) mod output;

@@ -20,7 +20,7 @@ mod shadow;
 mod wrapper;
 
 pub(crate) use cold::OBJECT_STORE_URL;
-use provider::UserTable;
+pub(crate) use provider::UserTable;
 pub(crate) use resolver::{CatalogList, Tables, target_name};
 
 #[cfg(test)]

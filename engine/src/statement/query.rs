@@ -10,7 +10,7 @@ use datafusion::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{explain, output, parameters};
+use super::{direct, explain, output, parameters};
 use crate::{Error, Outcome, Result, RowStream, context::Context};
 
 pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordBatch>) -> Result<Outcome> {
@@ -39,7 +39,8 @@ pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordB
 
 /// The rows of one plan. Physical plans are made anew each time: one with a repartition panics when run twice.
 pub(crate) async fn rows(context: &Arc<Context>, plan: &LogicalPlan) -> Result<RowStream> {
-    let physical = cooperative(context.state().create_physical_plan(plan).await?)?;
+    let optimized = context.state().optimize(plan)?;
+    let physical = cooperative(direct::plan(context, &optimized).await?)?;
     let batches = execute_stream(physical, context.task())?;
     // The context holds the read view, and with it the files that the rows come from.
     let held = Arc::clone(context);

@@ -28,6 +28,7 @@ use datafusion::{
 use insula_storage::{ColdSlice, KeyBounds, TableSlice};
 
 use super::{guard::TenantGuard, live::Live, provider::Column, restore::Restore, shadow::Shadow};
+use crate::types::seen_schema;
 
 /// Where the cold tier's object store is registered with DataFusion.
 pub(crate) const OBJECT_STORE_URL: &str = "insula://cold";
@@ -71,7 +72,7 @@ impl Scan<'_> {
         let at = |stored: usize| read.binary_search(&stored).unwrap_or_default();
 
         let mut plan = files::scan(state, table, &read, self.filters, files, self.wanted)?;
-        let restored = Arc::new(stored.project(&read)?);
+        let restored = seen_schema(&stored.project(&read)?);
         if plan.schema() != restored {
             plan = Arc::new(Restore::new(plan, restored));
         }

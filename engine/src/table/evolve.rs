@@ -4,7 +4,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::{
+    array::{Array, ArrayRef},
+    datatypes::SchemaRef,
+};
 use datafusion::{
     common::ScalarValue,
     error::Result,
@@ -15,7 +18,7 @@ use datafusion::{
 };
 use insula_storage::TableDef;
 
-use crate::Error;
+use crate::{Error, types::seen_type};
 
 /// Adapts expressions over a table to each of its files.
 #[derive(Debug)]
@@ -27,7 +30,8 @@ pub(super) struct Evolution {
 impl Evolution {
     pub fn of(table: &TableDef) -> Result<Arc<Self>> {
         let values = table.initial_values().map_err(Error::from)?.into_iter();
-        let values = values.map(|(name, value)| Ok((name, ScalarValue::try_from_array(&value, 0)?)));
+        let seen = |value: ArrayRef| ScalarValue::try_from_array(&value, 0)?.cast_to(&seen_type(value.data_type()));
+        let values = values.map(|(name, value)| Ok((name, seen(value)?)));
         Ok(Arc::new(Self { initial: values.collect::<Result<_>>()? }))
     }
 }

@@ -18,7 +18,7 @@ use datafusion::{
 use insula_storage::{HotScan, KeyBounds, TableSlice};
 
 use super::{provider::Column, wrapper::leaf_plan};
-use crate::Error;
+use crate::{Error, statement::output::conform};
 
 /// Batches that the scan may be ahead of its reader.
 const AHEAD: usize = 2;
@@ -114,8 +114,7 @@ impl Iterator for Batches {
     }
 }
 
-/// Storage names columns by id; the statement knows them by their declared names.
+/// Storage names columns by id; the statement knows them by their declared names, and their text as views.
 fn renamed(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)?)
+    Ok(conform(&batch, schema)?)
 }

@@ -29,14 +29,14 @@ struct Known {
 /// `columns`: all that the statement sees of the table; its filters name them.
 pub(super) fn wanted(table: &TableDef, columns: &[Column], filters: &[Expr]) -> Result<KeyBounds> {
     let filters: Vec<&Expr> = filters.iter().flat_map(split_conjunction).collect();
-    let mut known = Vec::new();
+    let (schema, mut known) = (table.stored_schema(), Vec::new());
     for stored in table.stored_key() {
         let Some(column) = columns.iter().find(|column| column.stored == stored) else { break };
         // The order of floats is Arrow's here and ours there; they differ on NaN and on zeros.
         if column.field.data_type().is_floating() {
             break;
         }
-        known.push(of_column(column.field.name(), column.field.data_type(), &filters));
+        known.push(of_column(column.field.name(), schema.field(stored).data_type(), &filters));
     }
     bounds(table, &known)
 }

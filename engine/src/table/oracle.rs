@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, RecordBatch},
     compute::interleave_record_batch,
     datatypes::{Int64Type, SchemaRef},
 };
@@ -25,7 +25,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use insula_storage::{KeyCodec, KeyRows, TableSlice};
 
 use super::{guard, provider::Column, wrapper::leaf_plan};
-use crate::Error;
+use crate::{Error, statement::output::conform};
 
 const USER_NO: usize = 0;
 const SEQ: usize = 1;
@@ -80,12 +80,7 @@ impl ExecutionPlan for OracleExec {
                 Err(error) => stream::iter([Err(error)]).boxed(),
             })
             .flatten();
-        let renamed = merged.map(move |batch| {
-            let batch = batch?;
-            let columns: Vec<ArrayRef> = projection.iter().map(|i| Arc::clone(batch.column(*i))).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
-        });
+        let renamed = merged.map(move |batch| Ok(conform(&batch?.project(&projection)?, &schema)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), renamed)))
     }
 }

@@ -12,10 +12,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
 };
 use insula_proto::UserNo;
-use insula_storage::{TableDef, table};
+use insula_storage::{KeyBounds, TableDef, table};
 
 use super::{cold, hot::HotExec, keys, oracle::OracleExec, resolver::LazyView};
-use crate::{Error, sql::SystemColumns};
+use crate::{Error, sql::SystemColumns, types::seen_field};
 
 /// A column as the statement sees it, and where storage keeps it.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl UserTable {
     }
 
     /// The target of an INSERT. Its columns are nullable for the planner, because our own check of NOT NULL names the
-    /// column, and DataFusion's does not.
+    /// column, and DataFusion's does not; their types are those that are stored.
     pub(super) fn filled(
         def: &Arc<TableDef>,
         owner: UserNo,
@@ -62,12 +62,19 @@ impl UserTable {
         defaults: Vec<(String, Expr)>,
     ) -> Self {
         let mut table = Self::new(def, owner, view, Shape::default());
-        for column in &mut table.columns {
-            column.field = Arc::new(column.field.as_ref().clone().with_nullable(true));
+        for (column, declared) in table.columns.iter_mut().zip(&def.columns) {
+            column.field = Arc::new(declared.field.as_ref().clone().with_nullable(true));
         }
         table.schema = Arc::new(Schema::new(table.columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
         table.defaults = defaults;
         table
+    }
+}
+
+impl UserTable {
+    /// Whether the filters let single keys through, and no others.
+    pub fn is_of_keys(&self, filters: &[Expr]) -> Result<bool> {
+        Ok(matches!(keys::wanted(&self.def, &self.columns, filters)?, KeyBounds::Keys(_)))
     }
 }
 
@@ -76,7 +83,7 @@ pub(super) fn columns(def: &TableDef, shape: Shape) -> Vec<Column> {
     let first = def.first_declared();
     let declared = def.columns.iter().enumerate();
     let mut columns: Vec<_> =
-        declared.map(|(i, c)| Column { field: Arc::clone(&c.field), stored: first + i }).collect();
+        declared.map(|(i, c)| Column { field: seen_field(&c.field), stored: first + i }).collect();
     let mut hidden = |name: &str, stored: usize, data_type: DataType| {
         columns.push(Column { field: Arc::new(Field::new(name, data_type, false)), stored });
     };

@@ -3,7 +3,10 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::filter_record_batch};
+use arrow::{
+    array::RecordBatch,
+    compute::{cast, filter_record_batch},
+};
 use datafusion::{
     error::{DataFusionError, Result},
     execution::{TaskContext, memory_pool::MemoryConsumer},
@@ -17,7 +20,7 @@ use insula_storage::{HotKeys, KeyBounds, KeyCodec, TableSlice};
 use tokio::sync::OnceCell;
 
 use super::{infallible::cannot_fail, wrapper::row_plan};
-use crate::Error;
+use crate::{Error, types::plain_type};
 
 pub(super) struct Shadow {
     input: Arc<dyn ExecutionPlan>,
@@ -102,7 +105,11 @@ async fn load(slice: TableSlice, wanted: KeyBounds, context: Arc<TaskContext>) -
 }
 
 fn unshadowed(batch: RecordBatch, key: &[usize], codec: &KeyCodec, hot: &HotKeys) -> Result<RecordBatch> {
-    let columns: Vec<_> = key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+    let columns = key.iter().map(|i| {
+        let column = batch.column(*i);
+        cast(column, &plain_type(column.data_type()))
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
     match hot.unshadowed(codec, &columns).map_err(Error::from)? {
         Some(rows) => Ok(filter_record_batch(&batch, &rows)?),
         None => Ok(batch),

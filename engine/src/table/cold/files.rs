@@ -29,6 +29,7 @@ use super::{
     split::{Piece, split},
     statistics,
 };
+use crate::types::seen_schema;
 
 /// `read`: columns of the stored schema, ascending; `filters`: what the statement asks of the rows.
 pub(super) fn scan(
@@ -39,7 +40,7 @@ pub(super) fn scan(
     mut files: Vec<ColdSlice>,
     wanted: &KeyBounds,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = file_schema(&table.stored_schema());
+    let schema = seen_schema(&file_schema(&table.stored_schema()));
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
     let store = state.runtime_env().object_store(&url)?;
     let source = ParquetSource::new(Arc::clone(&schema))

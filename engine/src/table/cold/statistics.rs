@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::{
+    array::{Array, ArrayRef},
+    datatypes::{DataType, Schema},
+};
 use datafusion::{
     common::{ColumnStatistics, ScalarValue, Statistics, stats::Precision},
     error::Result,
@@ -11,7 +14,7 @@ use datafusion::{
 use insula_storage::{ColdSlice, KeyCodec, TableDef, table};
 
 use super::{DELETED, SEQ, UPDATED};
-use crate::Error;
+use crate::{Error, types::seen_type};
 
 /// The smallest and largest value of the key's first column.
 type Bounds = Option<(Precision<ScalarValue>, Precision<ScalarValue>)>;
@@ -98,7 +101,8 @@ fn bounds(table: &TableDef, file: &ColdSlice) -> Result<Bounds> {
     let codec = KeyCodec::new(table).map_err(Error::from)?;
     let value = |key: &[u8]| {
         let array = codec.first_value(key).map_err(Error::from)?;
-        array.map(|array| ScalarValue::try_from_array(&array, 0)).transpose()
+        let seen = |array: ArrayRef| ScalarValue::try_from_array(&array, 0)?.cast_to(&seen_type(array.data_type()));
+        array.map(seen).transpose()
     };
     let (Some(min), Some(max)) = (value(&file.key_bounds.0)?, value(&file.key_bounds.1)?) else { return Ok(None) };
     let bounds = (Precision::Exact(min), Precision::Exact(max));
