@@ -90,6 +90,25 @@ def directory_bytes(directory: Path) -> tuple[int, int]:
     return files, size
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children have used, in user and kernel; ended children too."""
+    total = sum(int(ticks) for ticks in _stat(pid)[11:15])
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = _stat(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(stat[1]) == pid:
+                total += int(stat[11]) + int(stat[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the program's name, which may hold spaces: state, parent, …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 class Memory:
     """The resident memory of a process, now and at its highest since the last `reset`."""
 

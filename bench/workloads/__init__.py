@@ -1,11 +1,12 @@
 """One file per workload, with its `TITLE` and `run(run) -> Result`."""
 
-from bench.workloads import analytics, bulk, insert, memory, native, point, tpch, users
+from bench.workloads import analytics, bulk, floor, insert, memory, native, point, tpch, users
 
 ALL = {
     "insert": insert,
     "bulk": bulk,
     "point": point,
+    "floor": floor,
     "analytics": analytics,
     "tpch": tpch,
     "users": users,
