@@ -2,8 +2,8 @@
 # Installs what a part needs: `setup.sh native|python|grpcurl|bench|all`. Does nothing that is already done.
 . "$(dirname "$0")/env.sh"
 
-# RocksDB is compiled from its C++ source, and its bindings are made by libclang.
-APT_PACKAGES=(build-essential clang libclang-dev)
+# RocksDB is compiled from its C++ source, and its bindings are made by libclang; those of Substrait by protoc.
+APT_PACKAGES=(build-essential clang libclang-dev protobuf-compiler)
 GRPCURL_VERSION=v1.9.4
 
 need() { # need COMMAND WHAT-TO-DO

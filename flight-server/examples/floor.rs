@@ -12,14 +12,14 @@ use arrow::{
     ipc::writer::IpcWriteOptions,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage,
-    SchemaAsIpc, Ticket,
+    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc,
+    Ticket,
     encode::FlightDataEncoderBuilder,
     flight_service_server::{FlightService, FlightServiceServer},
     sql::{
-        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-        ActionCreatePreparedStatementResult, CommandPreparedStatementQuery, CommandStatementQuery,
-        DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
+        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
+        CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
+        TicketStatementQuery,
         server::{FlightSqlService, PeekableFlightDataStream},
     },
 };
@@ -86,7 +86,8 @@ impl Floor {
 }
 
 fn batch(columns: Vec<(String, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<_> = columns.iter().map(|(name, values)| Field::new(name, values.data_type().clone(), true)).collect();
+    let fields: Vec<_> =
+        columns.iter().map(|(name, values)| Field::new(name, values.data_type().clone(), true)).collect();
     let columns = columns.into_iter().map(|(_, values)| values).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("columns of one length")
 }

@@ -15,7 +15,7 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming};
+use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
 use tracing_subscriber::EnvFilter;
@@ -23,7 +23,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     executor::Executor,
     identity::{
-        Authenticator, Ways,
+        self, Authenticator, Ways,
+        jwt::Jwt,
         layer::{Authenticated, Gate},
     },
     memory::Shares,
@@ -66,9 +67,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     // Opened here, not on the executor: the store's own tasks must go on when statements have taken all its threads.
     let engine = Engine::open(engine_config(&settings)).await?;
     let statements = Arc::new(Statements::default());
-    let ways = Ways { dev: settings.dev, trusted_header: settings.trusted_header()? };
-    let limit = settings.statement_limit();
-    let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), ways, settings.session_timeout, limit));
+    let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), identities(&settings).await?));
     let shared = Shared { engine, executor, authenticator, statements, gate: Arc::default() };
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared.authenticator), Arc::clone(&shared.statements)));
 
@@ -103,6 +102,20 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     }
     tracing::info!("stopped");
     Ok(ended?)
+}
+
+async fn identities(settings: &Settings) -> Result<identity::Config, Error> {
+    let jwt = match settings.jwt()? {
+        Some(jwt) => Some(Jwt::open(jwt).await?),
+        None => None,
+    };
+    Ok(identity::Config {
+        ways: Ways { dev: settings.dev, trusted_header: settings.trusted_header()? },
+        jwt,
+        name_in_certificate: settings.tls_client_name,
+        idle_limit: settings.session_timeout,
+        statement_timeout: settings.statement_limit(),
+    })
 }
 
 /// Reaches each of the services: the Flight service behind the layer that names its callers, health and reflection
@@ -158,7 +171,12 @@ fn builder(settings: &Settings) -> Result<Server, Error> {
                 std::fs::read(path).map_err(|e| Error::from(format!("cannot read {}: {e}", path.display())))
             };
             let identity = TlsIdentity::from_pem(read(cert)?, read(key)?);
-            Ok(server.tls_config(ServerTlsConfig::new().identity(identity))?)
+            let config = ServerTlsConfig::new().identity(identity);
+            let config = match &settings.tls_client_ca {
+                Some(authorities) => config.client_ca_root(Certificate::from_pem(read(authorities)?)),
+                None => config,
+            };
+            Ok(server.tls_config(config)?)
         }
         _ => Ok(server),
     }

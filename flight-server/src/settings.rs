@@ -20,14 +20,20 @@ use figment::{
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::Shares;
+use crate::{
+    identity::{
+        certificate::NameIn,
+        jwt::{self, JwtSettings, Keys, Secret},
+    },
+    memory::Shares,
+};
 
 #[cfg(test)]
 mod tests;
 
 const ENV_PREFIX: &str = "INSULA_";
 
-const KEYS: [&str; 14] = [
+const KEYS: &[&str] = &[
     "listen",
     "data_dir",
     "store",
@@ -35,6 +41,14 @@ const KEYS: [&str; 14] = [
     "trust_user_header",
     "tls_cert",
     "tls_key",
+    "tls_client_ca",
+    "tls_client_name",
+    "jwt_jwks",
+    "jwt_secret_file",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_algorithms",
+    "jwt_user_claim",
     "memory_limit",
     "compaction_rate",
     "statement_timeout",
@@ -78,6 +92,38 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_key: Option<PathBuf>,
+    /// Mutual TLS: clients need a certificate of one of these authorities, PEM; it names their user
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_ca: Option<PathBuf>,
+    /// Where a client certificate names the user: cn or san [default: cn]
+    #[arg(long, value_name = "cn|san")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_name: Option<String>,
+    /// Take JWTs that are signed by these public keys (JWKS)
+    #[arg(long, value_name = "FILE|URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_jwks: Option<String>,
+    /// Take JWTs that are signed with the shared secret in this file
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_secret_file: Option<PathBuf>,
+    /// Issuer (iss) that JWTs must have
+    #[arg(long, value_name = "TEXT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_issuer: Option<String>,
+    /// Audience (aud) that JWTs must have
+    #[arg(long, value_name = "TEXT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_audience: Option<String>,
+    /// Algorithms that JWTs may have, with commas between them [default: all for the kind of key]
+    #[arg(long, value_name = "NAMES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_algorithms: Option<String>,
+    /// Claim that holds the user's name [default: sub]
+    #[arg(long, value_name = "CLAIM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_user_claim: Option<String>,
     /// Memory of the whole process [default: 2 GiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +175,21 @@ pub struct Settings {
     pub tls_cert: Option<PathBuf>,
     #[serde(default)]
     pub tls_key: Option<PathBuf>,
+    #[serde(default)]
+    pub tls_client_ca: Option<PathBuf>,
+    pub tls_client_name: NameIn,
+    #[serde(default)]
+    pub jwt_jwks: Option<String>,
+    #[serde(default)]
+    pub jwt_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    pub jwt_issuer: Option<String>,
+    #[serde(default)]
+    pub jwt_audience: Option<String>,
+    /// With commas between them.
+    #[serde(default)]
+    pub jwt_algorithms: Option<String>,
+    pub jwt_user_claim: String,
     pub memory_limit: ByteSize,
     /// Per second; 0: no limit.
     pub compaction_rate: ByteSize,
@@ -152,6 +213,14 @@ impl Default for Settings {
             trust_user_header: None,
             tls_cert: None,
             tls_key: None,
+            tls_client_ca: None,
+            tls_client_name: NameIn::default(),
+            jwt_jwks: None,
+            jwt_secret_file: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            jwt_algorithms: None,
+            jwt_user_claim: "sub".into(),
             memory_limit: ByteSize::gib(2),
             compaction_rate: ByteSize::mib(256),
             statement_timeout: Duration::from_secs(600),
@@ -160,6 +229,18 @@ impl Default for Settings {
             max_message_size: ByteSize::mib(256),
             log: "info".into(),
         }
+    }
+}
+
+/// RFC 7518 wants a key of at least 256 bits. An editor's last line break is no part of it.
+fn secret(path: &Path) -> Result<Secret, Error> {
+    let mut bytes = std::fs::read(path).map_err(|e| Error(format!("jwt_secret_file: {}: {e}", path.display())))?;
+    while bytes.last().is_some_and(|byte| b"\r\n".contains(byte)) {
+        bytes.pop();
+    }
+    match bytes.len() {
+        0..32 => Err(Error(format!("jwt_secret_file: {} holds less than 32 bytes", path.display()))),
+        _ => Ok(Secret(bytes)),
     }
 }
 
@@ -175,7 +256,7 @@ impl Settings {
             sources = sources.merge(ConfigFile(path));
         }
         let settings: Self = sources
-            .merge(Env::prefixed(ENV_PREFIX).only(&KEYS))
+            .merge(Env::prefixed(ENV_PREFIX).only(KEYS))
             .merge(Named(Serialized::defaults(flags)))
             .extract()
             .map_err(|e| Error(e.into_iter().map(|e| fault(&e)).collect::<Vec<_>>().join("\n")))?;
@@ -191,9 +272,9 @@ impl Settings {
                 self.listen
             )));
         }
-        if self.trust_user_header.is_some() && !loopback {
+        if self.trust_user_header.is_some() && !loopback && self.tls_client_ca.is_none() {
             return Err(Error(format!(
-                "--trust-user-header believes whoever connects; it needs a loopback --listen, not {}",
+                "--trust-user-header believes whoever connects; it needs --tls-client-ca, or a loopback --listen, not {}",
                 self.listen
             )));
         }
@@ -208,7 +289,46 @@ impl Settings {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(Error("--tls-cert and --tls-key go together".into()));
         }
+        if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
+            return Err(Error("--tls-client-ca needs --tls-cert and --tls-key".into()));
+        }
+        self.check_jwt()?;
         Ok(())
+    }
+
+    fn check_jwt(&self) -> Result<(), Error> {
+        if self.jwt_jwks.is_some() && self.jwt_secret_file.is_some() {
+            return Err(Error("--jwt-jwks and --jwt-secret-file exclude each other".into()));
+        }
+        let further = [&self.jwt_issuer, &self.jwt_audience, &self.jwt_algorithms];
+        if self.jwt_jwks.is_none() && self.jwt_secret_file.is_none() && further.iter().any(|given| given.is_some()) {
+            return Err(Error("JWTs need keys: give --jwt-jwks or --jwt-secret-file".into()));
+        }
+        if let Some(url) = self.jwt_jwks.as_deref().filter(|jwks| jwks.starts_with("http://"))
+            && !["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|local| url.starts_with(local))
+        {
+            return Err(Error(format!("jwt_jwks: whoever answers for {url} can name any user; it must be https")));
+        }
+        Ok(())
+    }
+
+    /// How JWTs are checked; `None`: none are taken.
+    pub fn jwt(&self) -> Result<Option<JwtSettings>, Error> {
+        let keys = match (&self.jwt_jwks, &self.jwt_secret_file) {
+            (None, None) => return Ok(None),
+            (Some(url), _) if url.starts_with("https://") || url.starts_with("http://") => Keys::Url(url.clone()),
+            (Some(path), _) => Keys::File(path.strip_prefix("file://").unwrap_or(path).into()),
+            (None, Some(path)) => Keys::Secret(secret(path)?),
+        };
+        let names = self.jwt_algorithms.as_deref().unwrap_or_default().split(',').map(str::trim);
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Ok(Some(JwtSettings {
+            keys,
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            algorithms: jwt::algorithms(&names).map_err(|e| Error(format!("jwt_algorithms: {e}")))?,
+            user_claim: self.jwt_user_claim.clone(),
+        }))
     }
 
     /// At least one.
@@ -242,6 +362,11 @@ impl fmt::Display for Settings {
         write!(f, "store={} dev={} ", self.store.as_deref().unwrap_or("DATA_DIR/cold"), self.dev)?;
         write!(f, "trust_user_header={} ", self.trust_user_header.as_deref().unwrap_or("off"))?;
         write!(f, "tls_cert={} tls_key={} ", path(&self.tls_cert), path(&self.tls_key))?;
+        write!(f, "tls_client_ca={} tls_client_name={:?} ", path(&self.tls_client_ca), self.tls_client_name)?;
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "off".into());
+        write!(f, "jwt_jwks={} jwt_secret_file={} ", text(&self.jwt_jwks), path(&self.jwt_secret_file))?;
+        write!(f, "jwt_issuer={} jwt_audience={} ", text(&self.jwt_issuer), text(&self.jwt_audience))?;
+        write!(f, "jwt_algorithms={} jwt_user_claim={} ", text(&self.jwt_algorithms), self.jwt_user_claim)?;
         write!(f, "memory_limit={} max_message_size={} ", self.memory_limit, self.max_message_size)?;
         write!(f, "compaction_rate={} ", self.compaction_rate)?;
         let time = humantime::format_duration;

@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -22,7 +21,7 @@ use tonic::{
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
 
-use super::{Authenticator, Caller};
+use super::{Authenticator, Caller, Peer};
 use crate::{body::Unbroken, status};
 
 /// Closed once, when the server begins to drain.
@@ -100,8 +99,11 @@ async fn admit(gate: &Gate, authenticator: &Authenticator, parts: &Parts) -> Res
     authenticator.caller(&parts.headers, peer(parts), handshake).await
 }
 
-fn peer(parts: &Parts) -> Option<SocketAddr> {
+fn peer(parts: &Parts) -> Peer {
     let plain = parts.extensions.get::<TcpConnectInfo>();
-    let tls = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
-    plain.or(tls).and_then(TcpConnectInfo::remote_addr)
+    let tls = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
+    let address = plain.or(tls.map(TlsConnectInfo::get_ref)).and_then(TcpConnectInfo::remote_addr);
+    let certificates = tls.and_then(TlsConnectInfo::peer_certs);
+    let certificate = certificates.and_then(|chain| chain.first().map(|own| own.as_ref().to_vec()));
+    Peer { address, certificate }
 }

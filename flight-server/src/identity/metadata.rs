@@ -33,13 +33,18 @@ pub enum Claim {
         password: String,
     },
     Token(String),
-    /// The settings vouch for it: `--dev` or `--trust-user-header`.
+    /// The settings vouch for it: `--dev`, `--trust-user-header`, or a client certificate.
     Vouched(String),
 }
 
 impl Ways {
-    /// The trusted header comes first: whatever else a proxy lets through was meant for the proxy.
-    pub fn claim(&self, headers: &HeaderMap) -> Result<Claim, Status> {
+    /// The trusted header comes first: whatever else a proxy lets through was meant for the proxy. The certificate of the
+    /// connection comes last: it may be that of an application, which logs in as one of its users.
+    pub fn claim(
+        &self,
+        headers: &HeaderMap,
+        certificate: impl FnOnce() -> Option<Result<String, Status>>,
+    ) -> Result<Claim, Status> {
         if let Some(header) = &self.trusted_header
             && let Some(user) = named(headers, header)?
         {
@@ -51,7 +56,10 @@ impl Ways {
         match named(headers, &USER)? {
             Some(user) if self.dev => Ok(Claim::Vouched(user)),
             Some(_) => Err(Status::unauthenticated("x-insula-user is believed under --dev only; send authorization")),
-            None => Err(Status::unauthenticated("no credentials: send authorization: Basic … or Bearer …")),
+            None => match certificate() {
+                Some(user) => Ok(Claim::Vouched(checked(user?)?)),
+                None => Err(Status::unauthenticated("no credentials: send authorization: Basic … or Bearer …")),
+            },
         }
     }
 

@@ -2,12 +2,15 @@
 //!
 //! [`layer`] runs this before any Flight RPC, whatever its name, so that none can be reached without an identity.
 
+pub mod certificate;
+pub mod jwt;
 pub mod layer;
 mod metadata;
+mod throttle;
 pub mod tokens;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +20,13 @@ use insula_engine::{Engine, Identity, Role, Session};
 use tonic::Status;
 
 pub use self::metadata::Ways;
-use self::{metadata::Claim, tokens::Tokens};
+use self::{
+    certificate::NameIn,
+    jwt::Jwt,
+    metadata::Claim,
+    throttle::Throttle,
+    tokens::{Tokens, token_id},
+};
 use crate::{
     deadline::Deadline,
     session::{Key, Origin, Sessions},
@@ -35,26 +44,45 @@ pub struct Caller {
     pub new_token: Option<Arc<str>>,
 }
 
+/// How the settings have identities checked.
+pub struct Config {
+    pub ways: Ways,
+    pub jwt: Option<Jwt>,
+    pub name_in_certificate: NameIn,
+    /// Of sessions and their tokens.
+    pub idle_limit: Duration,
+    pub statement_timeout: Option<Duration>,
+}
+
 pub struct Authenticator {
     engine: Arc<Engine>,
-    ways: Ways,
+    config: Config,
     tokens: Tokens,
     sessions: Sessions,
-    statement_timeout: Option<Duration>,
+    throttle: Throttle,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Default)]
+struct Peer {
+    address: Option<SocketAddr>,
+    /// Its own certificate, which the TLS library has checked.
+    certificate: Option<Vec<u8>>,
 }
 
 impl Authenticator {
-    pub fn new(engine: Arc<Engine>, ways: Ways, idle_limit: Duration, statement_timeout: Option<Duration>) -> Self {
-        let (tokens, sessions) = (Tokens::new(idle_limit), Sessions::new(idle_limit));
-        Self { engine, ways, tokens, sessions, statement_timeout }
+    pub fn new(engine: Arc<Engine>, config: Config) -> Self {
+        let (tokens, sessions) = (Tokens::new(config.idle_limit), Sessions::new(config.idle_limit));
+        Self { engine, config, tokens, sessions, throttle: Throttle::default() }
     }
 
     /// `handshake`: a token is wanted even by those who were vouched for.
-    async fn caller(&self, headers: &HeaderMap, peer: Option<SocketAddr>, handshake: bool) -> Result<Caller, Status> {
-        let claim = self.ways.claim(headers)?;
+    async fn caller(&self, headers: &HeaderMap, peer: Peer, handshake: bool) -> Result<Caller, Status> {
+        let certified = || peer.certificate.as_ref().map(|der| certificate::user(der, self.config.name_in_certificate));
+        let claim = self.config.ways.claim(headers, certified)?;
         let wants_token = handshake || matches!(claim, Claim::Password { .. });
         let has_token = matches!(claim, Claim::Token(_));
-        let (user, origin) = self.check(claim, peer).await?;
+        let (user, origin) = self.check(claim, peer.address).await?;
         let new_token = match wants_token && !has_token {
             true => Some(self.tokens.issue(user.no, Instant::now()).map_err(status::internal)?.into()),
             false => None,
@@ -65,7 +93,7 @@ impl Authenticator {
         };
         let session_key = Key { user: identity.no, origin };
         let session = self.sessions.resolve(session_key, &identity);
-        let deadline = Deadline::new(headers, self.statement_timeout);
+        let deadline = Deadline::new(headers, self.config.statement_timeout);
         Ok(Caller { identity, session, session_key, deadline, new_token })
     }
 
@@ -74,12 +102,35 @@ impl Authenticator {
         match claim {
             Claim::Vouched(user) => Ok((self.engine.vouched(&user).await.map_err(status::of)?, by_connection)),
             Claim::Password { user, password } => {
-                Ok((self.engine.login(&user, &password).await.map_err(status::of)?, by_connection))
+                Ok((self.login(&user, &password, peer.map(|peer| peer.ip())).await?, by_connection))
+            }
+            Claim::Token(token) if Jwt::is_jwt(&token) => {
+                let not_taken = || Status::unauthenticated("JWTs are not taken here; log in with a password");
+                let user = self.config.jwt.as_ref().ok_or_else(not_taken)?.user(&token).await?;
+                let identity = self.engine.vouched(&user).await.map_err(status::of)?;
+                Ok((identity, Origin::Token(token_id(&token))))
             }
             Claim::Token(token) => {
                 let unknown = || Status::unauthenticated("unknown or expired session token; log in again");
                 let (id, user) = self.tokens.resolve(&token, Instant::now()).ok_or_else(unknown)?;
                 Ok((self.engine.identity(user).map_err(status::of)?, Origin::Token(id)))
+            }
+        }
+    }
+
+    async fn login(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Identity, Status> {
+        self.throttle.check(user, from, Instant::now())?;
+        match self.engine.login(user, password).await {
+            Ok(identity) => {
+                self.throttle.succeeded(user, from);
+                Ok(identity)
+            }
+            Err(error) => {
+                let status = status::of(error);
+                if status.code() == tonic::Code::Unauthenticated {
+                    self.throttle.failed(user, from, Instant::now());
+                }
+                Err(status)
             }
         }
     }
@@ -103,5 +154,6 @@ impl Authenticator {
     pub fn sweep(&self) {
         self.tokens.sweep(Instant::now());
         self.sessions.sweep();
+        self.throttle.sweep(Instant::now());
     }
 }

@@ -45,13 +45,13 @@ impl Tokens {
         let token = URL_SAFE_NO_PAD.encode(secret);
         let mut live = self.live.lock();
         make_room(&mut live, user);
-        live.insert(id(&token), Entry { user, used: now, presented: false });
+        live.insert(token_id(&token), Entry { user, used: now, presented: false });
         Ok(token)
     }
 
     /// The user it was issued to, and its new lease of life.
     pub fn resolve(&self, token: &str, now: Instant) -> Option<(TokenId, UserNo)> {
-        let id = id(token);
+        let id = token_id(token);
         let mut live = self.live.lock();
         let entry = live.get_mut(&id)?;
         if now.duration_since(entry.used) >= self.idle_limit {
@@ -69,7 +69,8 @@ impl Tokens {
     }
 }
 
-fn id(token: &str) -> TokenId {
+/// Under what a token is known here; it says nothing about the token.
+pub fn token_id(token: &str) -> TokenId {
     Sha256::digest(token.as_bytes()).into()
 }
 

@@ -68,6 +68,14 @@ fn believing_names_needs_a_loopback_address() {
 }
 
 #[test]
+fn a_proxy_with_a_certificate_may_be_anywhere() {
+    let far = "trust_user_header = \"x-user\"\nlisten = \"0.0.0.0:0\"\ntls_cert = \"c\"\ntls_key = \"k\"";
+    assert!(refusal(Flags::default(), far).contains("--tls-client-ca"));
+    load(Flags::default(), &format!("{far}\ntls_client_ca = \"a\"")).unwrap();
+    assert!(refusal(Flags::default(), "tls_client_ca = \"a\"").contains("--tls-cert"));
+}
+
+#[test]
 fn half_of_tls_is_none() {
     assert!(refusal(Flags::default(), "tls_cert = \"cert.pem\"").contains("--tls-key"));
 }
