@@ -2,8 +2,9 @@
 //! that cannot.
 //!
 //! A sort that spills has to merge what it holds before it can write it, and asks for the memory of that merge as an
-//! operator that cannot spill. Where sorts may fill a pool to its brim, as in DataFusion's greedy and fair ones alike,
-//! that request is the one that fails: `ExternalSorterMerge` of a statement whose rows are more than the pool. So half
+//! operator that cannot spill. Where sorts may fill a pool to its brim, as in DataFusion's greedy one, that request is
+//! the one that fails: `ExternalSorterMerge` of a statement whose rows are more than the pool. DataFusion's fair pool
+//! makes sorts share what is left of it, but takes nothing back from those who came while there was more. So here half
 //! of the pool is never given to operators that can spill.
 
 use std::fmt;

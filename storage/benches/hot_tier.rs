@@ -1,6 +1,6 @@
 //! What the hot tier costs: commit, scan (decoded and recalled), point get; and the same rows as compressed Arrow IPC
-//! chunks, the way not taken so far, for comparison. `INSULA_BENCH_ROWS` sets the rows (default: a year of flights).
-//! `cargo bench --bench hot_tier`.
+//! chunks, the way not taken, for comparison. `INSULA_BENCH_ROWS` sets the rows (default: a year of flights),
+//! `INSULA_BENCH_BATCH` how many of them a statement has (default: 8192). `cargo bench --workspace --bench hot_tier`.
 
 use std::{
     hint::black_box,
@@ -24,6 +24,7 @@ use insula_storage::{
     KeyBounds, KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
 };
 
+/// Rows that a scan is asked for at a time.
 const BATCH: usize = 8192;
 const ROUNDS: usize = 5;
 const USER: UserNo = UserNo(1);
@@ -89,6 +90,30 @@ fn bytes_below(dir: &Path) -> u64 {
     entries.map(size).sum()
 }
 
+/// A time, and the time that the process was on a processor: of all its threads, RocksDB's too. On a machine that is busy
+/// with other things the second says more. It comes in hundredths of a second.
+struct Cost {
+    start: Instant,
+    cpu: Duration,
+}
+
+impl Cost {
+    fn begin() -> Self {
+        Self { start: Instant::now(), cpu: cpu() }
+    }
+
+    fn tell(&self) -> String {
+        format!("{:?}, {:?} of processors", self.start.elapsed(), cpu() - self.cpu)
+    }
+}
+
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 fn median(mut run: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -101,26 +126,29 @@ fn median(mut run: impl FnMut()) -> Duration {
     times[ROUNDS / 2]
 }
 
-fn main() {
-    let rows: usize =
-        std::env::var("INSULA_BENCH_ROWS").map_or(336_776, |rows| rows.parse().expect("a number of rows"));
-    let dir = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(rows_as_they_are(&dir.path().join("rows"), rows));
-    as_chunks(&dir.path().join("chunks"), rows);
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number of rows"))
 }
 
-async fn rows_as_they_are(dir: &Path, rows: usize) {
+fn main() {
+    let (rows, batch) = (number("INSULA_BENCH_ROWS", 336_776), number("INSULA_BENCH_BATCH", 8192));
+    let dir = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(rows_as_they_are(&dir.path().join("rows"), rows, batch));
+    as_chunks(&dir.path().join("chunks"), rows, batch);
+}
+
+async fn rows_as_they_are(dir: &Path, rows: usize, size: usize) {
     let store = Store::open(StoreConfig::new(dir.to_owned())).await.expect("opens");
     let table = store.create_table(new_table()).await.expect("a table");
-    let start = Instant::now();
-    for from in (0..rows).step_by(BATCH) {
+    let cost = Cost::begin();
+    for from in (0..rows).step_by(size) {
         let lock = store.lock(&table, USER).await;
         let mut set = WriteSet::new(Arc::clone(&table), USER);
-        set.insert(&batch(&table, from, BATCH.min(rows - from))).expect("encodes");
+        set.insert(&batch(&table, from, size.min(rows - from))).expect("encodes");
         store.commit(&lock, set).await.expect("commits");
     }
-    println!("rows: commit of {rows} rows in batches of {BATCH}: {:?}", start.elapsed());
+    println!("rows: commit of {rows} rows in batches of {size}: {}", cost.tell());
     println!("rows: {} MB on disk (log and files)", bytes_below(&dir.join("hot")) >> 20);
 
     let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
@@ -145,9 +173,9 @@ async fn rows_as_they_are(dir: &Path, rows: usize) {
         }
     }
     point_gets(&store, &table, &all, rows);
-    let start = Instant::now();
+    let cost = Cost::begin();
     store.flush(table.id).await.expect("flushes");
-    println!("rows: flush: {:?}", start.elapsed());
+    println!("rows: flush: {}", cost.tell());
     store.close().await.expect("closes");
 }
 
@@ -172,7 +200,7 @@ fn point_gets(store: &Arc<Store>, table: &Arc<TableDef>, all: &[usize], rows: us
 }
 
 /// The same rows as one value a batch: encoded, put into a database of its own with a sync each, and read back.
-fn as_chunks(dir: &Path, rows: usize) {
+fn as_chunks(dir: &Path, rows: usize, size: usize) {
     let table = {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let scratch = dir.with_extension("scratch");
@@ -190,9 +218,9 @@ fn as_chunks(dir: &Path, rows: usize) {
     synced.set_sync(true);
     let lz4 = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).expect("lz4");
     let codec = KeyCodec::new(&table).expect("a codec");
-    let start = Instant::now();
-    for from in (0..rows).step_by(BATCH) {
-        let rows = batch(&table, from, BATCH.min(rows - from));
+    let cost = Cost::begin();
+    for from in (0..rows).step_by(size) {
+        let rows = batch(&table, from, size.min(rows - from));
         // The keys have to be made and looked at all the same: are they ascending, does one come twice.
         let keys = codec.encode(&[Arc::clone(rows.column(0))]).expect("keys");
         assert!((1..keys.len()).all(|i| keys.row(i - 1) < keys.row(i)));
@@ -202,7 +230,7 @@ fn as_chunks(dir: &Path, rows: usize) {
         black_box(crc32fast::hash(&value));
         db.put_opt((from as u64).to_be_bytes(), value, &synced).expect("commits");
     }
-    println!("chunks: commit of {rows} rows in batches of {BATCH}: {:?}", start.elapsed());
+    println!("chunks: commit of {rows} rows in batches of {size}: {}", cost.tell());
     println!("chunks: {} MB on disk (log and files)", bytes_below(dir) >> 20);
     let read = |projection: Option<Vec<usize>>| {
         let chunks = db.iterator(rocksdb::IteratorMode::Start).map(|item| item.expect("a chunk").1);

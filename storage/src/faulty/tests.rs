@@ -53,8 +53,8 @@ async fn assert_reads(store: &Arc<Store>, table: &Arc<TableDef>, model: &Model, 
 }
 
 /// Fresh rows, flushes, deletion vectors, loads, a merge, a sweep and reads; any of them may fail, and then has done
-/// nothing. What was acknowledged is in `model`.
-async fn work(store: &Arc<Store>, table: &Arc<TableDef>, model: &mut Model, what: &str) {
+/// nothing. What was acknowledged is in `model`. Returns how many orphans the sweep found.
+async fn work(store: &Arc<Store>, table: &Arc<TableDef>, model: &mut Model, what: &str) -> u64 {
     insert(store, table, ALICE, &[(1, "a1"), (2, "a2"), (3, "a3")]).await;
     insert(store, table, BOB, &[(1, "b1"), (2, "b2")]).await;
     model[0].extend([(1, "a1".into()), (2, "a2".into()), (3, "a3".into())]);
@@ -78,8 +78,9 @@ async fn work(store: &Arc<Store>, table: &Arc<TableDef>, model: &mut Model, what
     }
     assert_reads(store, table, model, what).await;
     let _: Option<CompactReport> = explained(store.compact(table.id).await);
-    explained(store.sweep(std::time::Duration::ZERO).await);
+    let swept = explained(store.sweep(std::time::Duration::ZERO).await);
     assert_reads(store, table, model, what).await;
+    swept.unwrap_or(0)
 }
 
 /// Everything in the store is named by a manifest or an intent, and everything named is there.
@@ -127,9 +128,11 @@ async fn no_request_that_fails_loses_a_row_or_leaves_an_object() {
             let mut model = Model::default();
             let met = one_fault(&disk, nth, choice);
             let what = format!("request {nth}, fault {choice}");
-            work(&store, &table, &mut model, &what).await;
+            let swept = work(&store, &table, &mut model, &what).await;
             disk.heal();
             let verb = *met.lock();
+            // Only what could not be deleted waits for a sweep.
+            assert!(swept == 0 || verb == Some(Verb::Delete), "{what}: {swept} orphans");
             let healed: Vec<_> = [live(&store, &table, ALICE).await, live(&store, &table, BOB).await].into();
             assert_eq!(healed, model.clone().map(|rows| rows.into_values().collect::<Vec<_>>()), "{what}");
             // What failed succeeds now, and answers stay.
@@ -157,12 +160,37 @@ async fn no_request_that_fails_loses_a_row_or_leaves_an_object() {
 }
 
 #[tokio::test]
+async fn what_a_failed_change_cannot_delete_stays_accounted_for() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
+    let store = open_over(directory.path(), &disk).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "a")]).await;
+    disk.follow(|verb, _| match verb {
+        Verb::Put => Some(Fault::LostAnswer),
+        Verb::Delete => Some(Fault::Refused),
+        _ => None,
+    });
+    assert_eq!(store.flush(table.id).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    disk.heal();
+    assert_eq!(disk.objects().await.len(), 2, "the object is there, beside the store's owner");
+    assert_named(&store, &disk, "after the flush").await;
+    assert_eq!(store.sweep(std::time::Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(store.flush(table.id).await.unwrap().rows, 1);
+    store.close().await.unwrap();
+    drop(store);
+    let store = open_over(directory.path(), &disk).await;
+    assert_eq!(disk.objects().await.len(), 2, "the owner and the file of the second flush");
+    assert_eq!(live(&store, &table, ALICE).await, ["a"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_start_that_meets_a_fault_loses_nothing_either() {
     let (directory, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
     let mut model = Model::default();
     let mut store = open_over(directory.path(), &disk).await;
     let table = notes(&store, TableOptions::default()).await;
-    work(&store, &table, &mut model, "no fault").await;
+    assert_eq!(work(&store, &table, &mut model, "no fault").await, 0);
     let (mut nth, mut refused) = (0, 0);
     loop {
         // An object that the start has to sweep.
@@ -200,12 +228,21 @@ async fn a_store_that_stalls_holds_up_nobody_but_who_needs_it() {
     let store = open_over(directory.path(), &disk).await;
     let table = notes(&store, TableOptions::default()).await;
     insert(&store, &table, ALICE, &[(1, "v1")]).await;
-    disk.follow(|verb, _| (verb == Verb::Put).then_some(Fault::Stalled));
+    let asked = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&asked);
+    disk.follow(move |verb, path| {
+        *told.lock() = Some(path.to_owned());
+        (verb == Verb::Put).then_some(Fault::Stalled)
+    });
     let flushing = tokio::spawn({
         let (store, table) = (Arc::clone(&store), table.id);
         async move { store.flush(table).await }
     });
     wait_until(|| async { disk.stalled.load(Relaxed) == 1 }).await;
+    // What comes to be is named before it is there.
+    let [intent] = &manifest::intents(&store.db).unwrap()[..] else { panic!("one change is under way") };
+    let path = asked.lock().clone().unwrap();
+    assert!(intent.objects.iter().any(|id| layout::file_path(table.id, *id).as_ref() == path), "{path}");
     replace(&store, &table, ALICE, &[(1, "v2")]).await;
     insert(&store, &table, BOB, &[(1, "b")]).await;
     assert_eq!(
@@ -217,6 +254,26 @@ async fn a_store_that_stalls_holds_up_nobody_but_who_needs_it() {
     disk.release();
     assert_eq!(flushing.await.unwrap().unwrap().rows, 1);
     assert_eq!(live(&store, &table, ALICE).await, ["v2"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sweep_leaves_what_a_load_under_way_has_written() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
+    let config = StoreConfig { load_bytes: 64, ..config(directory.path(), 1) };
+    let store = Store::open_over(config, Arc::clone(&disk) as Arc<dyn ObjectStore>).await.unwrap();
+    let table = notes(&store, TableOptions::default()).await;
+    let mut load = store.load(&table, Scope::Many, Mode::Insert).await.unwrap();
+    let text = "x".repeat(200);
+    for id in 0..20 {
+        // Backwards, so that a file cannot go on where the one before ended.
+        load.push(batch(&table, &[(-id, text.as_str())]), Owners::One(ALICE)).await.unwrap();
+    }
+    wait_until(|| async { disk.objects().await.len() > 2 }).await;
+    assert_eq!(store.sweep(std::time::Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(load.finish().await.unwrap().rows, 20);
+    assert_eq!(live(&store, &table, ALICE).await.len(), 20);
+    assert_named(&store, &disk, "after the load").await;
     store.close().await.unwrap();
 }
 
@@ -321,6 +378,30 @@ async fn a_start_after_a_crash_reads_what_is_hot_and_nothing_that_is_cold() {
         store.close().await.unwrap();
     }
     assert_eq!(reads[0], reads[1], "twelve times the files, and the same requests and bytes");
+}
+
+#[tokio::test]
+async fn the_log_that_a_start_reads_again_is_bounded_however_much_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = crate::StoreMemory { write_buffers: 256 << 10, ..Default::default() };
+    let store = Store::open(StoreConfig { memory, ..config(directory.path(), 64 << 20) }).await.unwrap();
+    let table = notes(&store, TableOptions::default()).await;
+    // A manifest, the only one: its family is not written again, and what it wrote lies at the log's beginning.
+    insert(&store, &table, ALICE, &[(-1, "first")]).await;
+    store.flush(table.id).await.unwrap();
+    let text = "x".repeat(100 << 10);
+    for id in 0..80 {
+        insert(&store, &table, ALICE, &[(id, text.as_str())]).await;
+    }
+    let log_bytes = || -> u64 {
+        let files = std::fs::read_dir(directory.path().join("hot")).unwrap().map(|entry| entry.unwrap());
+        let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        // One that RocksDB deletes meanwhile counts no more.
+        logs.map(|log| log.metadata().map_or(0, |data| data.len())).sum()
+    };
+    // Eight megabytes are written; RocksDB deletes what it has put into files in the background.
+    wait_until(|| async { log_bytes() <= 2 << 20 }).await;
+    store.close().await.unwrap();
 }
 
 async fn renamed(store: &Arc<Store>, name: &str) -> Arc<TableDef> {

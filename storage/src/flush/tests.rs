@@ -211,6 +211,33 @@ async fn crash_after(store: &Arc<Store>, table: &Arc<TableDef>, step: Step) {
 }
 
 #[tokio::test]
+async fn nothing_is_committed_that_could_not_be_made_to_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    insert(&store, &table, ALICE, &[(1, "v1"), (2, "v1")]).await;
+    store.flush(table.id).await.unwrap();
+    replace(&store, &table, ALICE, &[(1, "v2")]).await;
+    // Of the new file and the new deletion vector, each has to be synced: one that is gone cannot be.
+    for ending in [".parquet", ".dv"] {
+        let before = objects(directory.path());
+        let mut run = Run::begin(&store.flusher, &table).await.unwrap();
+        run.write_files().await.unwrap();
+        run.write_vectors().await.unwrap();
+        let new = objects(directory.path()).into_iter().filter(|name| !before.contains(name));
+        let lost: Vec<String> = new.filter(|name| name.ends_with(ending)).collect();
+        assert_eq!(lost.len(), 1, "{ending}");
+        let table_directory = directory.path().join("cold").join(format!("t{}", table.id));
+        std::fs::remove_file(table_directory.join(&lost[0])).unwrap();
+        assert!(run.persist().await.is_err(), "{ending} was not synced");
+        run.abandon().await;
+    }
+    assert_eq!(store.flush(table.id).await.unwrap().rows, 1);
+    assert_eq!(live(&store, &table, ALICE).await, ["v2", "v1"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_flush_leaves_the_rows_hot_and_can_be_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
