@@ -26,7 +26,8 @@ impl Shares {
             // More would only make recovery longer and larger files out of few rows.
             write_buffers: (limit / 8).min(512 << 20),
             block_cache: limit / 16,
-            hot_rows: limit / 8,
+            hot_rows: limit / 16,
+            cold_rows: limit / 16,
             files: limit / 16,
             vectors: limit / 64,
             row_group: (limit / 16).min(128 << 20),
@@ -41,6 +42,7 @@ impl fmt::Display for Shares {
         let size = |bytes: usize| ByteSize(bytes as u64);
         let store = &self.store;
         write!(f, "statements={} hot_rows={} ", size(self.statements), size(store.hot_rows))?;
+        write!(f, "cold_rows={} ", size(store.cold_rows))?;
         write!(f, "write_buffers={} block_cache={} ", size(store.write_buffers), size(store.block_cache))?;
         write!(f, "cold_files={} deletion_vectors={} ", size(store.files), size(store.vectors))?;
         write!(f, "row_group={} reserve={}", size(store.row_group), size(self.reserve))

@@ -8,6 +8,7 @@
 //! node says what may pass it (`wrapper.rs`). `cold/files.rs` makes the scan itself.
 
 mod files;
+mod keyed;
 mod reader;
 mod selective;
 mod split;
@@ -28,7 +29,9 @@ use datafusion::{
 use insula_storage::{ColdSlice, KeyBounds, TableSlice};
 
 use super::{guard::TenantGuard, live::Live, provider::Column, restore::Restore, shadow::Shadow};
-use crate::types::seen_schema;
+use crate::{Error, types::seen_schema};
+
+pub(super) use keyed::KeyedExec;
 
 /// Where the cold tier's object store is registered with DataFusion.
 pub(crate) const OBJECT_STORE_URL: &str = "insula://cold";
@@ -51,8 +54,17 @@ pub(super) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// `hot`: bounds of the user's hot keys.
-    pub fn plan(
+    /// `hot`: bounds of the user's hot keys. `None`: no file has such rows.
+    pub async fn plan(
+        &self,
+        state: &dyn Session,
+        hot: Option<&(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let files = self.slice.cold_within(self.wanted).await.map_err(Error::from)?;
+        if files.is_empty() { Ok(None) } else { self.plan_of(state, files, hot).map(Some) }
+    }
+
+    fn plan_of(
         &self,
         state: &dyn Session,
         files: Vec<ColdSlice>,

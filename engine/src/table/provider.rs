@@ -14,7 +14,13 @@ use datafusion::{
 use insula_proto::UserNo;
 use insula_storage::{KeyBounds, TableDef, table};
 
-use super::{cold, hot::HotExec, keys, oracle::OracleExec, resolver::LazyView};
+use super::{
+    cold::{KeyedExec, Scan},
+    hot::HotExec,
+    keys,
+    oracle::OracleExec,
+    resolver::LazyView,
+};
 use crate::{Error, sql::SystemColumns, types::seen_field};
 
 /// A column as the statement sees it, and where storage keeps it.
@@ -144,15 +150,14 @@ impl TableProvider for UserTable {
         }
         let wanted = keys::wanted(&self.def, &self.columns, filters)?;
         let hot = slice.hot_span(&wanted).map_err(Error::from)?;
-        let cold = match &hot {
-            Some(span) if span.is_complete => Vec::new(),
-            _ => slice.cold_within(&wanted).await.map_err(Error::from)?,
-        };
-
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        if !cold.is_empty() {
-            let scan = cold::Scan { slice: &slice, columns: &columns, filters, deleted: self.deleted, wanted: &wanted };
-            parts.push(scan.plan(state, cold, hot.as_ref().map(|span| &span.bounds))?);
+        if !hot.as_ref().is_some_and(|span| span.is_complete) {
+            let keyed = KeyedExec::of(&slice, &wanted, &columns, &schema, self.deleted, hot.is_some());
+            let scan = Scan { slice: &slice, columns: &columns, filters, deleted: self.deleted, wanted: &wanted };
+            match keyed {
+                Some(keyed) => parts.push(Arc::new(keyed)),
+                None => parts.extend(scan.plan(state, hot.as_ref().map(|span| &span.bounds)).await?),
+            }
         }
         if hot.is_some() {
             parts.push(Arc::new(HotExec::new(slice, wanted, columns, Arc::clone(&schema), self.deleted)));

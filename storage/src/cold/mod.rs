@@ -2,7 +2,7 @@
 //!
 //! `manifest` says which files a table has at one version; `user_index` (in each file) says which rows of a file are
 //! a user's; `deletion_vector` says which of those a newer version has replaced. `writer` makes files, `find` looks
-//! keys up in them, `rows` reads them whole for compactions, `files` and `open_file` open them, `blocks` checks what is
+//! keys up in them for writers and `keyed` for readers, `rows` reads them whole for compactions, `files` and `open_file` open them, `blocks` checks what is
 //! read of them, `slice` hands a user's ranges to the read side, `pins` keeps replaced objects alive while a view may
 //! still read them, `objects` is the object store with the fsyncs that it lacks.
 
@@ -13,6 +13,7 @@ mod files;
 pub(crate) mod find;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod keyed;
 pub(crate) mod layout;
 pub(crate) mod manifest;
 mod objects;
@@ -51,6 +52,7 @@ pub(crate) struct ColdTier {
     objects: Objects,
     files: Arc<Files>,
     vectors: Cache<Uuid, RoaringBitmap>,
+    blocks: Cache<keyed::Place, keyed::Block>,
     pins: Arc<Pins>,
     changed: Notify,
 }
@@ -66,6 +68,7 @@ impl ColdTier {
             files: Arc::new(Files::new(Arc::clone(objects.store()), memory.files)),
             objects,
             vectors: Cache::new(memory.vectors),
+            blocks: Cache::new(memory.cold_rows),
             pins: Arc::new(Pins::default()),
             changed: Notify::new(),
         }

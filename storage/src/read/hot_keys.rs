@@ -65,6 +65,13 @@ impl HotKeys {
         }
     }
 
+    /// Those that are not present.
+    pub fn without(&self, keys: &KeyRows) -> KeyRows {
+        let mut absent = KeyRows::default();
+        keys.iter().filter(|key| !self.contains(key)).for_each(|key| absent.push(key));
+        absent
+    }
+
     /// One bit per row: true where the key is present.
     pub fn mask(&self, keys: &KeyRows) -> BooleanArray {
         match &self.keys {

@@ -9,6 +9,8 @@ pub struct StoreMemory {
     pub block_cache: usize,
     /// Decoded hot rows and keys.
     pub hot_rows: usize,
+    /// Decoded blocks of cold rows, of which single keys were read.
+    pub cold_rows: usize,
     /// Footers and user indexes of the cold tier's files.
     pub files: usize,
     /// Deletion vectors.
@@ -20,8 +22,8 @@ pub struct StoreMemory {
 impl StoreMemory {
     /// All of it.
     pub fn total(&self) -> usize {
-        let Self { write_buffers, block_cache, hot_rows, files, vectors, row_group } = *self;
-        write_buffers + block_cache + hot_rows + files + vectors + row_group
+        let Self { write_buffers, block_cache, hot_rows, cold_rows, files, vectors, row_group } = *self;
+        write_buffers + block_cache + hot_rows + cold_rows + files + vectors + row_group
     }
 }
 
@@ -32,6 +34,7 @@ impl Default for StoreMemory {
             write_buffers: 128 << 20,
             block_cache: 128 << 20,
             hot_rows: 64 << 20,
+            cold_rows: 32 << 20,
             files: 96 << 20,
             vectors: 16 << 20,
             row_group: 64 << 20,
