@@ -12,7 +12,7 @@ use datafusion::{
     execution::{SessionState, SessionStateBuilder, TaskContext, runtime_env::RuntimeEnv},
     logical_expr::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
-        planner::{ContextProvider, ExprPlanner},
+        planner::{ContextProvider, ExprPlanner, TypePlanner},
     },
     prelude::SessionConfig,
     sql::{
@@ -25,7 +25,7 @@ use crate::{
     Engine, Identity, Result,
     functions::{Constant, Functions, WHERE, WHO},
     session::Settings,
-    sql::SystemColumns,
+    sql::{SystemColumns, types::Types},
     table::{CatalogList, Tables},
 };
 
@@ -82,6 +82,7 @@ impl Template {
             // Expressions take their time zone from the state that plans them.
             direct: (settings.time_zone == Settings::DEFAULT_TIME_ZONE).then(|| Arc::clone(&self.direct)),
             functions: Arc::clone(&self.functions),
+            types: Arc::new(Types { zone: settings.time_zone.as_str().into() }),
             user: Arc::clone(&user.name),
             schema: settings.schema.clone(),
             tables,
@@ -94,6 +95,7 @@ pub(crate) struct Context {
     state: SessionState,
     direct: Option<Arc<SessionState>>,
     functions: Arc<Functions>,
+    types: Arc<Types>,
     user: Arc<str>,
     schema: String,
     pub tables: Arc<Tables>,
@@ -182,6 +184,10 @@ impl ContextProvider for Context {
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         &self.functions.planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::clone(&self.types) as Arc<dyn TypePlanner>)
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

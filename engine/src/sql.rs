@@ -2,6 +2,7 @@
 //! [`command`]s or sqlparser's syntax tree.
 
 pub(crate) mod command;
+pub(crate) mod types;
 pub(crate) mod wildcard;
 
 use datafusion::sql::sqlparser::{
@@ -89,7 +90,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     if parser.peek_token_ref().token == Token::EOF {
         return Err(Error::invalid("the statement is empty"));
     }
-    let ast = parser.parse_statement().map_err(syntax)?;
+    let mut ast = parser.parse_statement().map_err(syntax)?;
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token_ref();
     if rest.token != Token::EOF {
@@ -99,6 +100,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
             rest.token, at.line, at.column
         )));
     }
+    types::keep_digits(&mut ast);
     Ok(match (kind, ast) {
         (kind, ast @ Ast::CreateTable(_)) => Statement::CreateTable(Box::new(ast), kind),
         (_, ast) => Statement::Sql(Box::new(ast)),
