@@ -44,7 +44,7 @@ pub(crate) async fn run(
     };
     let pool = &context.state().runtime_env().memory_pool;
     let mut intake = Intake::new(store, &table, scope, Mode::Insert, pool);
-    let shape = Shape::new(&table, &schema)?;
+    let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
     let users = match &users {
         None => gather(&context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
         Some(column) => Some(gather_owned(request, &context, (&shape, column), &mut batches, &mut intake).await?),
@@ -95,6 +95,14 @@ fn destination(request: &Request<'_>, target: &IngestTarget, schema: &Schema) ->
     Ok((catalog.declare(of_ingest(namespace, target.table.clone(), schema)?)?, true))
 }
 
+/// Who would have the table made meets another one of that name, as ADBC has it.
+fn mismatch(mode: IngestMode) -> ErrorKind {
+    match mode {
+        IngestMode::CreateAppend => ErrorKind::AlreadyExists,
+        IngestMode::Create | IngestMode::Append | IngestMode::Replace => ErrorKind::InvalidArgument,
+    }
+}
+
 async fn gather(context: &Context, shape: &Shape<'_>, batches: &mut RowStream, intake: &mut Intake) -> Result<()> {
     while let Some(batch) = batches.next().await.transpose()? {
         intake.add(shape.rows(context, &batch).await?).await?;
@@ -127,11 +135,12 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn new(table: &'a TableDef, schema: &Schema) -> Result<Self> {
+    /// `mismatch`: the error when the stream does not fit.
+    fn new(table: &'a TableDef, schema: &Schema, mismatch: ErrorKind) -> Result<Self> {
         for field in schema.fields() {
             let known = table.columns.iter().find(|column| column.field.name() == field.name());
-            let Some(column) = known else { return Err(unknown_column(table, field.name())) };
-            check_type(table, column.field.name(), column.field.data_type(), field.data_type())?;
+            let Some(column) = known else { return Err(unknown_column(table, field.name(), mismatch)) };
+            check_type(table, column.field.name(), column.field.data_type(), field.data_type(), mismatch)?;
         }
         let index = |name: &str| schema.fields().iter().position(|field| field.name() == name);
         let sources = table.columns.iter().map(|column| index(column.field.name())).collect();
@@ -152,15 +161,16 @@ impl<'a> Shape<'a> {
 }
 
 /// Ingest converts encodings and widens numbers; anything else is a mistake better told than cast.
-fn check_type(table: &TableDef, column: &str, wanted: &DataType, given: &DataType) -> Result<()> {
+fn check_type(table: &TableDef, column: &str, wanted: &DataType, given: &DataType, mismatch: ErrorKind) -> Result<()> {
     let given = stored_type(given)?;
     if given == *wanted || given == DataType::Null || widens(&given, wanted) || same_shape(&given, wanted) {
         return Ok(());
     }
-    Err(Error::invalid(format!(
+    let message = format!(
         "column \"{column}\" of table \"{}.{}\" is {wanted}, but the stream brings {given}",
         table.namespace, table.name
-    )))
+    );
+    Err(Error::new(mismatch, message))
 }
 
 fn widens(given: &DataType, wanted: &DataType) -> bool {
@@ -192,15 +202,16 @@ fn same_shape(given: &DataType, wanted: &DataType) -> bool {
     given.is_nested() && wanted.is_nested() && given.equals_datatype(wanted)
 }
 
-fn unknown_column(table: &TableDef, name: &str) -> Error {
+fn unknown_column(table: &TableDef, name: &str, mismatch: ErrorKind) -> Error {
     if is_system_column(name) {
         return Error::invalid(format!("\"{name}\" is a system column and cannot be written"));
     }
     let names = table.columns.iter().map(|c| c.field.name().as_str()).collect::<Vec<_>>().join(", ");
-    Error::invalid(format!(
+    let message = format!(
         "the stream has a column \"{name}\", but table \"{}.{}\" has only {names}",
         table.namespace, table.name
-    ))
+    );
+    Error::new(mismatch, message)
 }
 
 /// A default is evaluated per row, since it may differ from row to row.

@@ -47,10 +47,15 @@ async fn ingest_makes_tables_appends_and_refuses() {
     let other: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
     for name in ["nonsense", "id"] {
         let batch = RecordBatch::try_from_iter([(name, Arc::clone(&other))]).expect("a batch");
-        let refused = alice.ingest(&target(IngestMode::Append), batch.schema(), stream::iter([Ok(batch)])).await;
-        let error = refused.expect_err("does not fit");
-        assert_eq!(error.code(), Some(Code::InvalidArgument), "{error}");
-        assert!(error.to_string().contains(name), "{error}");
+        for (mode, code) in
+            [(IngestMode::Append, Code::InvalidArgument), (IngestMode::CreateAppend, Code::AlreadyExists)]
+        {
+            let batch = batch.clone();
+            let refused = alice.ingest(&target(mode), batch.schema(), stream::iter([Ok(batch)])).await;
+            let error = refused.expect_err("does not fit");
+            assert_eq!(error.code(), Some(code), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
     let empty = alice.ingest(&target(IngestMode::Append), schema, stream::empty()).await;
     assert_eq!(empty.expect("nothing is nothing wrong"), 0);

@@ -1,11 +1,12 @@
 //! Which Arrow types storage keeps unchanged, and what it makes of the others.
 //!
 //! Dictionaries, run-end encodings and views are ways to lay out values, not types of them: they are stored as their
-//! values' type, and that is what reads return. Unions and list views are refused.
+//! values' type, and that is what reads return. Decimals of negative scale, which Parquet does not have, keep the zeros
+//! before their point. Unions and list views are refused.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -26,6 +27,14 @@ pub fn stored_type(data_type: &DataType) -> Result<DataType> {
         DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, values) => stored_type(values)?,
         DataType::RunEndEncoded(_, values) => stored_type(values.data_type())?,
+        DataType::Decimal32(digits, scale)
+        | DataType::Decimal64(digits, scale)
+        | DataType::Decimal128(digits, scale)
+        | DataType::Decimal256(digits, scale)
+            if *scale < 0 =>
+        {
+            whole_decimal(digits.saturating_add(scale.unsigned_abs()))?
+        }
         DataType::List(field) => DataType::List(child(field)?),
         DataType::LargeList(field) => DataType::LargeList(child(field)?),
         DataType::FixedSizeList(field, n) => DataType::FixedSizeList(child(field)?, *n),
@@ -36,4 +45,16 @@ pub fn stored_type(data_type: &DataType) -> Result<DataType> {
         }
         same => same.clone(),
     })
+}
+
+/// A decimal of so many digits, none of them behind the point.
+fn whole_decimal(digits: u8) -> Result<DataType> {
+    match digits {
+        0..=DECIMAL128_MAX_PRECISION => Ok(DataType::Decimal128(digits, 0)),
+        ..=DECIMAL256_MAX_PRECISION => Ok(DataType::Decimal256(digits, 0)),
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("a decimal of {digits} digits is not supported; {DECIMAL256_MAX_PRECISION} are the most"),
+        )),
+    }
 }

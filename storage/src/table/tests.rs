@@ -43,6 +43,10 @@ fn layouts_are_stored_as_their_values() {
     assert_eq!(stored_type(&runs).unwrap(), DataType::Binary);
     let list = |item: DataType| DataType::List(Arc::new(Field::new("item", item, true)));
     assert_eq!(stored_type(&list(dictionary)).unwrap(), list(DataType::Utf8));
+    assert_eq!(stored_type(&DataType::Decimal128(2, -2)).unwrap(), DataType::Decimal128(4, 0));
+    assert_eq!(stored_type(&DataType::Decimal128(38, -2)).unwrap(), DataType::Decimal256(40, 0));
+    assert_eq!(stored_type(&DataType::Decimal128(10, 2)).unwrap(), DataType::Decimal128(10, 2));
+    assert!(stored_type(&DataType::Decimal256(70, -7)).unwrap_err().to_string().contains("76"));
     let field = Field::new("f", DataType::Utf8View, true).with_metadata(HashMap::from([("k".into(), "v".into())]));
     assert_eq!(stored_field(&field).unwrap(), field.with_data_type(DataType::Utf8));
 }
