@@ -48,13 +48,14 @@ impl Sessions {
         Self { idle_limit, open: Mutex::default() }
     }
 
-    pub fn resolve(&self, key: Key, user: &Identity) -> Arc<Session> {
+    /// `schema`: of one-part names, until the client sets another; it matters to a session that is new.
+    pub fn resolve(&self, key: Key, user: &Identity, schema: Option<&str>) -> Arc<Session> {
         let now = Instant::now();
         let mut open = self.open.lock();
         if open.len() >= CAPACITY && !open.contains_key(&key) {
             make_room(&mut open);
         }
-        let entry = open.entry(key).or_insert_with(|| Entry { session: Arc::new(Session::new(user)), used: now });
+        let entry = open.entry(key).or_insert_with(|| Entry { session: Arc::new(opened(user, schema)), used: now });
         entry.used = now;
         Arc::clone(&entry.session)
     }
@@ -68,6 +69,15 @@ impl Sessions {
         let limit = self.idle_limit;
         self.open.lock().retain(|_, entry| entry.used.elapsed() < limit);
     }
+}
+
+fn opened(user: &Identity, schema: Option<&str>) -> Session {
+    let session = Session::new(user);
+    if let Some(schema) = schema {
+        // Any name can be set; one that does not exist shows in the first statement.
+        let _ = session.set("schema", schema);
+    }
+    session
 }
 
 /// Drops the longest idle eighth, so that a full table is not searched again for every newcomer.

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+from adbc_driver_flightsql import dbapi
 
 from demo import flightsql
 
@@ -121,6 +122,9 @@ def test_current_schema_is_a_session_option(alice, namespace, items):
     alice.connection.adbc_current_db_schema = namespace
     assert alice.connection.adbc_current_db_schema == namespace
     assert alice.rows("SELECT count(*) FROM items") == [(0,)]
+    with pytest.raises(dbapi.ProgrammingError, match="schema.*invalid value"):
+        alice.connection.adbc_current_db_schema = "no_such_namespace"
+    assert alice.connection.adbc_current_db_schema == namespace
 
 
 def test_actions_are_listed(alice):

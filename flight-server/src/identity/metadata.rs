@@ -85,6 +85,11 @@ pub fn run_as(headers: &HeaderMap) -> Result<Option<String>, Status> {
     named(headers, &RUN_AS)
 }
 
+/// The namespace that a driver is given in its connection string: JDBC's makes a header of what it does not know.
+pub fn schema(headers: &HeaderMap) -> Option<&str> {
+    headers.get("schema").and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+}
+
 /// A user name from `NAME`, or in base64 from `NAME-bin`, as gRPC has it for values beyond ASCII.
 fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Status> {
     let binary = HeaderName::try_from(format!("{name}-bin")).map_err(|_| twice(name))?;

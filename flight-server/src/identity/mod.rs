@@ -92,7 +92,7 @@ impl Authenticator {
             None => user,
         };
         let session_key = Key { user: identity.no, origin };
-        let session = self.sessions.resolve(session_key, &identity);
+        let session = self.sessions.resolve(session_key, &identity, metadata::schema(headers));
         let deadline = Deadline::new(headers, self.config.statement_timeout);
         Ok(Caller { identity, session, session_key, deadline, new_token })
     }

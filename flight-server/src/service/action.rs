@@ -58,7 +58,7 @@ impl Service {
         match action.r#type.as_str() {
             "CreatePreparedStatement" => self.create_prepared(caller, unpack(&action)?).await.map(Some),
             "ClosePreparedStatement" => self.close_prepared(caller, unpack(&action)?).map(|()| None),
-            "SetSessionOptions" => Ok(Some(set_options(&caller.session, decode(&action)?))),
+            "SetSessionOptions" => Ok(Some(self.set_options(caller, decode(&action)?))),
             "GetSessionOptions" => Ok(Some(options(&caller.session))),
             "CloseSession" => {
                 self.authenticator.close_session(&caller.session_key);
@@ -96,6 +96,33 @@ impl Service {
         Ok(Any { type_url, value: result.encode_to_vec().into() }.encode_to_vec().into())
     }
 
+    fn set_options(&self, caller: &Caller, request: SetSessionOptionsRequest) -> Bytes {
+        let session = &caller.session;
+        let known = session.options();
+        let mut errors = std::collections::HashMap::new();
+        for (name, value) in request.session_options {
+            let set = match &value.option_value {
+                Some(value) => {
+                    text(value).filter(|text| self.may_be(caller, &name, text)).map(|text| session.set(&name, &text))
+                }
+                None => Some(session.reset(&name)),
+            };
+            let named = known.iter().any(|(known, _)| *known == name);
+            let error = match set {
+                Some(Ok(())) => continue,
+                Some(Err(_)) if !named => ErrorValue::InvalidName,
+                Some(Err(_)) | None => ErrorValue::InvalidValue,
+            };
+            errors.insert(name, Error { value: error.into() });
+        }
+        SetSessionOptionsResult { errors }.encode_to_vec().into()
+    }
+
+    /// A driver that names its namespace once wants to be told at once that it is not there; `SET schema` takes any.
+    fn may_be(&self, caller: &Caller, name: &str, value: &str) -> bool {
+        name != "schema" || self.engine.namespaces(&caller.identity).iter().any(|namespace| namespace == value)
+    }
+
     fn close_prepared(&self, caller: &Caller, request: ActionClosePreparedStatementRequest) -> Result<(), Status> {
         self.statements.close(self.seal.open(Kind::Handle, &request.prepared_statement_handle, caller.identity.no)?)
     }
@@ -117,25 +144,6 @@ fn decode<M: Message + Default>(action: &Action) -> Result<M, Status> {
 
 fn malformed(action: &Action, reason: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(format!("malformed body of {}: {reason}", action.r#type))
-}
-
-fn set_options(session: &Arc<Session>, request: SetSessionOptionsRequest) -> Bytes {
-    let known = session.options();
-    let mut errors = std::collections::HashMap::new();
-    for (name, value) in request.session_options {
-        let set = match &value.option_value {
-            Some(value) => text(value).map(|text| session.set(&name, &text)),
-            None => Some(session.reset(&name)),
-        };
-        let named = known.iter().any(|(known, _)| *known == name);
-        let error = match set {
-            Some(Ok(())) => continue,
-            Some(Err(_)) if !named => ErrorValue::InvalidName,
-            Some(Err(_)) | None => ErrorValue::InvalidValue,
-        };
-        errors.insert(name, Error { value: error.into() });
-    }
-    SetSessionOptionsResult { errors }.encode_to_vec().into()
 }
 
 /// As `SET` would have it; no option takes a list.
