@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a part needs: `setup.sh native|python|grpcurl|bench|all`. Does nothing that is already done.
+# Installs what a part needs: `setup.sh native|python|grpcurl|jdbc|go|node|bench|all`. Does nothing that is already done.
 . "$(dirname "$0")/env.sh"
 
 # RocksDB is compiled from its C++ source, and its bindings are made by libclang; those of Substrait by protoc.
@@ -7,7 +7,8 @@ APT_PACKAGES=(build-essential clang libclang-dev protobuf-compiler)
 GRPCURL_VERSION=v1.9.4
 
 need() { # need COMMAND WHAT-TO-DO
-    command -v "$1" >/dev/null || fail "setup: $1 is missing: $2"
+    # Not `command -v`: it would find the function of a part that has its program's name.
+    type -P "$1" >/dev/null || fail "setup: $1 is missing: $2"
 }
 
 apt_install() {
@@ -57,13 +58,46 @@ grpcurl() {
     [ -x "$GRPCURL" ] && [ -e "$stamp" ] && return
     need go "install Go 1.24 or newer from https://go.dev/dl"
     mkdir -p "$BUILD_CACHE/bin"
-    GOBIN="$BUILD_CACHE/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"
+    GOBIN="$BUILD_CACHE/bin" command go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"
     touch "$stamp"
 }
 
+# The drivers of other languages, for their tests and examples. What is fetched is kept, so that later runs ask nobody.
+jdbc() {
+    local stamp="$BUILD_CACHE/jdbc/.pom"
+    cmp -s tests/jdbc/pom.xml "$stamp" && return
+    need java "install a JDK, 17 or newer, as in: apt-get install openjdk-17-jdk-headless"
+    need mvn "install Maven 3.8 or newer, as in: apt-get install maven"
+    # A run without any test fetches all that a run with tests needs.
+    mvn -B -q -f tests/jdbc/pom.xml -Doutput="$BUILD_CACHE/jdbc" test -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
+    cp tests/jdbc/pom.xml "$stamp"
+}
+
+go() {
+    need go "install Go 1.25 or newer from https://go.dev/dl"
+    for module in tests/go clients/examples/go; do
+        (cd "$module" && command go mod download)
+    done
+}
+
+node() {
+    local home="$BUILD_CACHE/node" manifest=clients/examples/node
+    if ! cmp -s "$manifest/package-lock.json" "$home/.lock"; then
+        need node "install Node 20 or newer"
+        need npm "install npm, which comes with Node"
+        mkdir -p "$home"
+        cp "$manifest/package.json" "$manifest/package-lock.json" "$home"
+        (cd "$home" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$manifest/package-lock.json" "$home/.lock"
+    fi
+    for place in clients/examples/node tests/node; do
+        ln -sfn "$home/node_modules" "$place/node_modules"
+    done
+}
+
 case "${1:-all}" in
-    native | python | grpcurl) "$1" ;;
+    native | python | grpcurl | jdbc | go | node) "$1" ;;
     bench) native && python && bench ;;
-    all) native && python && grpcurl ;;
-    *) fail "setup: unknown part '$1': native, python, grpcurl, bench or all" ;;
+    all) native && python && grpcurl && jdbc && go && node ;;
+    *) fail "setup: unknown part '$1': native, python, grpcurl, jdbc, go, node, bench or all" ;;
 esac
