@@ -12,7 +12,7 @@ serve:  ## the server with --dev on a data directory in the clone; ARGS="…" ad
 demo:   ## the main job on real data, each answer checked
 	@scripts/demo.sh
 
-test:   ## everything: format, Rust, Python, grpcurl
+test:   ## everything: format, Rust, and the drivers of Python, Java, Go and Node
 	@scripts/test.sh
 
 bench:  ## the figures of docs/benchmarks.md; ARGS="bulk memory --scale full" chooses
