@@ -32,6 +32,12 @@ use crate::{
 /// So many sorts can begin at least.
 const SORTS: usize = 64;
 
+/// Rows of a batch: DataFusion's 8192 from 128 MB on, in proportion below. Operators hold a few batches each at least,
+/// and what is read back from disk counts several times, for its columns share one allocation.
+fn batch_rows(memory: usize) -> usize {
+    (memory >> 14).clamp(1024, 8192)
+}
+
 /// What every statement's context is cloned from: configuration, rules, the shared runtime; no functions, no tables.
 pub(crate) struct Template {
     state: SessionState,
@@ -45,6 +51,7 @@ impl Template {
     /// `memory`: bytes of all statements together.
     pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>) -> Self {
         let mut config = SessionConfig::new()
+            .with_batch_size(batch_rows(memory))
             .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);

@@ -5,7 +5,7 @@
 //! operator that cannot spill. Where sorts may fill a pool to its brim, as in DataFusion's greedy one, that request is
 //! the one that fails: `ExternalSorterMerge` of a statement whose rows are more than the pool. DataFusion's fair pool
 //! makes sorts share what is left of it, but takes nothing back from those who came while there was more. So here half
-//! of the pool is never given to operators that can spill.
+//! of the pool is never given to operators that can spill, and the merges of sorts leave a quarter to what reads them.
 
 use std::fmt;
 
@@ -18,6 +18,11 @@ use parking_lot::Mutex;
 
 /// The part of the pool that operators which can spill share, as a divisor.
 const SPILLABLE: usize = 2;
+/// The part of the pool that merges of sorted runs leave free for all else, as a divisor. They take as many runs as they
+/// get memory for and can do with two, so they would leave nothing to the operators above them.
+const BEHIND_MERGES: usize = 4;
+/// Of the consumer that such a merge asks for memory as; a number follows.
+const MERGE: &str = "ExternalSorterMerge";
 
 #[derive(Debug)]
 pub(crate) struct StatementPool {
@@ -85,7 +90,8 @@ impl MemoryPool for StatementPool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let consumer = reservation.consumer();
         let mut state = self.state.lock();
-        let free = self.bytes.saturating_sub(state.spillable.saturating_add(state.fixed));
+        let kept = if consumer.name().starts_with(MERGE) { self.bytes / BEHIND_MERGES } else { 0 };
+        let free = self.bytes.saturating_sub(state.spillable.saturating_add(state.fixed)).saturating_sub(kept);
         let refused =
             additional > free || consumer.can_spill() && !self.may_spiller_grow(&state, reservation.size(), additional);
         if refused {

@@ -24,6 +24,15 @@ fn operators_that_can_spill_leave_room_for_those_that_cannot() {
 }
 
 #[test]
+fn merges_of_sorts_leave_a_quarter_to_what_reads_them() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
+    let merge = MemoryConsumer::new("ExternalSorterMerge[1]").register(&pool);
+    merge.try_grow(750).unwrap();
+    assert!(merge.try_grow(1).is_err());
+    reservation(&pool, false).try_grow(250).unwrap();
+}
+
+#[test]
 fn one_that_came_first_does_not_starve_the_others() {
     let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
     let [first, second] = [(); 2].map(|()| reservation(&pool, true));

@@ -26,7 +26,7 @@ async fn sorted(engine: &Arc<Engine>, order: &str) {
     let session = Arc::new(Session::new(&admin));
     // Neither column comes in its order: 7919 and the number of rows have no common divisor.
     let sql = format!(
-        "SELECT concat('N', lpad(CAST(n % 4001 AS TEXT), 5, '0')) AS t, n FROM \
+        "SELECT concat('N', lpad(CAST(n % 4001 AS TEXT), 5, '0')) AS t, n, concat('some more text of row ', n) AS u FROM \
          (SELECT (value * 7919) % {ROWS} AS n FROM generate_series(1, {ROWS})) ORDER BY {order}"
     );
     let Outcome::Rows { mut rows, .. } = engine.execute(&admin, &session, &sql, Vec::new()).await.unwrap() else {
