@@ -15,6 +15,8 @@ pub enum ErrorKind {
     NotFound,
     /// The table was altered since the statement was planned: plan it again.
     Stale,
+    /// Another commit came first: run the transaction again from its beginning.
+    Conflict,
     /// The thing is in use, or the data directory is another server's.
     FailedPrecondition,
     /// Disk or memory is short; nothing was written.

@@ -30,6 +30,8 @@ points! {
     // The committer, for rows, definitions and manifests alike: nothing written; written and synced, nobody told.
     CommitBegun "commit.begun",
     CommitWritten "commit.written",
+    // A transaction that found no conflict, before it goes to the committer.
+    TransactionChecked "transaction.checked",
     // Opaque records of the layers above.
     MetaBegun "meta.begun",
     MetaWritten "meta.written",

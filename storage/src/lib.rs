@@ -26,6 +26,7 @@ mod read;
 mod store;
 mod sweep;
 pub mod table;
+mod transaction;
 mod write;
 
 pub use backup::BackupReport;
@@ -54,4 +55,5 @@ pub use table::{
     Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, Placement, TableDef, TableKind, TableOptions,
     TableVersion,
 };
+pub use transaction::Transaction;
 pub use write::{Commit, WriteLock, WriteSet};

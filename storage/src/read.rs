@@ -4,11 +4,12 @@ mod hot_keys;
 mod hot_scan;
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Arc, OnceLock},
 };
 
-use insula_proto::{Generation, Seq, UserNo};
+use insula_proto::{Generation, Seq, TableId, UserNo};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         committer::HighWater,
         db::{Db, Family, Snapshot},
         decoded::{DecodedCache, Moment},
+        pending::Runs,
         scan::UserHot,
         tables::{Active, Tables, record_key},
     },
@@ -25,7 +27,11 @@ use crate::{
 pub use hot_keys::HotKeys;
 pub use hot_scan::HotScan;
 
-/// A RocksDB snapshot over all column families, and the manifests as of it.
+/// What a transaction has written and not yet committed.
+pub(crate) type Overlay = BTreeMap<(TableId, UserNo), Runs>;
+
+/// A RocksDB snapshot over all column families, and the manifests as of it; within a transaction, also what that has
+/// written so far.
 pub struct ReadView {
     snapshot: Arc<Snapshot>,
     cold: Arc<ColdTier>,
@@ -33,7 +39,8 @@ pub struct ReadView {
     decoded: Arc<DecodedCache>,
     /// Number of the last commit that the snapshot holds; read when first needed.
     last: OnceLock<Seq>,
-    _pin: Pin,
+    overlay: Arc<Overlay>,
+    pin: Arc<Pin>,
 }
 
 impl ReadView {
@@ -47,7 +54,21 @@ impl ReadView {
         let pin = cold.pin();
         let (snapshot, cold) = (db.snapshot(), Arc::clone(cold));
         let (tables, decoded) = (Arc::clone(tables), Arc::clone(decoded));
-        Arc::new(Self { snapshot, cold, tables, decoded, last: OnceLock::new(), _pin: pin })
+        let (last, overlay, pin) = (OnceLock::new(), Arc::default(), Arc::new(pin));
+        Arc::new(Self { snapshot, cold, tables, decoded, last, overlay, pin })
+    }
+
+    /// The same moment, with rows that a transaction has not committed yet.
+    pub(crate) fn with(&self, overlay: &Arc<Overlay>) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: Arc::clone(&self.snapshot),
+            cold: Arc::clone(&self.cold),
+            tables: Arc::clone(&self.tables),
+            decoded: Arc::clone(&self.decoded),
+            last: self.last.clone(),
+            overlay: Arc::clone(overlay),
+            pin: Arc::clone(&self.pin),
+        })
     }
 
     /// The rows of `user` in `table`. `Stale` if the view knows a newer definition of the table than the caller. Pins the cold files it names until it is dropped.
@@ -72,6 +93,7 @@ impl ReadView {
             table: Arc::clone(table),
             user,
             generations: manifest.flushed.0 + 1..=active.0,
+            pending: self.overlay.get(&(table.id, user)).cloned().unwrap_or_default(),
         };
         Ok(TableSlice { view: Arc::clone(self), hot, manifest })
     }
@@ -171,12 +193,20 @@ impl TableSlice {
         })
     }
 
-    /// `None`: nothing may be remembered of this view, for a newer commit has begun.
+    /// `None`: nothing may be remembered of this view, for a newer commit has begun, or it shows what is no commit yet.
     fn moment(&self) -> Result<Option<Moment>> {
         let (view, hot) = (&self.view, &self.hot);
+        if !hot.pending.is_empty() {
+            return Ok(None);
+        }
         let seq = view.tables.last_writes.at(hot.table.id, hot.user, view.last()?);
         let generations = (*hot.generations.start(), *hot.generations.end());
         Ok(seq.map(|seq| Moment { generations, seq, schema_version: hot.table.schema_version }))
+    }
+
+    /// Number of the last commit that the slice's view holds.
+    pub(crate) fn last(&self) -> Result<Seq> {
+        self.view.last()
     }
 
     pub(crate) fn hot_rows(&self) -> &UserHot {

@@ -191,6 +191,18 @@ impl WriteSet {
         self.affected
     }
 
+    pub(crate) fn table(&self) -> &Arc<TableDef> {
+        &self.table
+    }
+
+    pub(crate) fn user(&self) -> UserNo {
+        self.user
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Bytes of memory held, for the caller's memory accounting.
     pub fn memory(&self) -> usize {
         self.bytes.capacity()

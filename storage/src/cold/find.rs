@@ -10,19 +10,27 @@ use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch},
-    datatypes::UInt64Type,
+    datatypes::{Int64Type, UInt64Type},
 };
 use futures::TryStreamExt;
-use insula_proto::UserNo;
+use insula_proto::{Seq, UserNo};
 use roaring::RoaringBitmap;
 
 use super::{ColdFile, ColdTier, Manifest, open_file::OpenFile, user_index::UserIndex};
 use crate::{
     Error, ErrorKind, KeyCodec, Result, TableDef,
-    table::{DELETED, USER_NO},
+    table::{DELETED, SEQ, USER_NO},
 };
 
 pub(crate) use keys::KeyWindow;
+
+/// What a look-up is after beside the place of each key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Place,
+    /// The row's `_seq` too.
+    Seq,
+}
 
 /// Where a key lies. There is at most one such place per key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,11 +74,31 @@ impl ColdTier {
             let start = sought.partition_point(|(user, _)| *user < file.users.0);
             let end = sought.partition_point(|(user, _)| *user <= file.users.1);
             let Some(within) = sought.get(start..end).filter(|within| !within.is_empty()) else { continue };
-            for found in self.find_in(file, table, &codec, within).await? {
+            for found in self.find_in(file, table, &codec, within, Want::Place).await? {
                 hits.push(Hit { key: start + found.key, file: number, row: found.row, deleted: found.deleted });
             }
         }
         Ok(hits)
+    }
+
+    /// Of `user`'s `keys`, which ascend, those whose version was committed after `last`, by index.
+    pub(crate) async fn changed_after(
+        &self,
+        last: Seq,
+        manifest: &Manifest,
+        table: &TableDef,
+        user: UserNo,
+        keys: &[&[u8]],
+    ) -> Result<Vec<usize>> {
+        let codec = KeyCodec::new(table)?;
+        let sought: Vec<_> = keys.iter().map(|key| (user, *key)).collect();
+        let mut changed = Vec::new();
+        for file in manifest.files.iter().filter(|file| file.spans(user) && file.seqs.1 > last.0) {
+            let found = self.find_in(file, table, &codec, &sought, Want::Seq).await?;
+            let seq = |found: &Found| file.stamp.map_or(found.seq, |stamp| stamp.seq);
+            changed.extend(found.iter().filter(|found| seq(found) > last).map(|found| found.key));
+        }
+        Ok(changed)
     }
 
     async fn find_in(
@@ -79,13 +107,14 @@ impl ColdTier {
         table: &TableDef,
         codec: &KeyCodec,
         sought: &[(UserNo, &[u8])],
+        want: Want,
     ) -> Result<Vec<Found>> {
         let open = self.open_file(table.id, file).await?;
         let (ranges, candidates) = blocks(&open.users, sought)?;
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = Columns::of(table);
+        let columns = Columns::of(table, want);
         let mut rows = open.read(&columns.names(), &ranges)?;
         let mut merge = Merge {
             replaced: self.vector(table.id, file).await?,
@@ -108,6 +137,8 @@ struct Found {
     key: usize,
     row: u32,
     deleted: bool,
+    /// 0 unless it was asked for.
+    seq: Seq,
 }
 
 /// The ranges of rows in which the sought keys may lie, ascending and merged, and the keys that may lie there.
@@ -134,22 +165,26 @@ fn blocks(users: &UserIndex, sought: &[(UserNo, &[u8])]) -> Result<(Vec<Range<u6
 /// Names of the columns that a lookup reads.
 struct Columns {
     key: Vec<String>,
+    want: Want,
 }
 
 struct Picked<'a> {
     users: &'a arrow::array::UInt64Array,
     deleted: &'a arrow::array::BooleanArray,
+    seqs: Option<&'a arrow::array::Int64Array>,
     key: Vec<ArrayRef>,
 }
 
 impl Columns {
-    fn of(table: &TableDef) -> Self {
+    fn of(table: &TableDef, want: Want) -> Self {
         let schema = table.stored_schema();
-        Self { key: table.stored_key().iter().map(|column| schema.field(*column).name().clone()).collect() }
+        Self { key: table.stored_key().iter().map(|column| schema.field(*column).name().clone()).collect(), want }
     }
 
     fn names(&self) -> Vec<String> {
-        [USER_NO.to_owned(), DELETED.to_owned()].into_iter().chain(self.key.iter().cloned()).collect()
+        let seq = (self.want == Want::Seq).then_some(SEQ);
+        let system = [USER_NO, DELETED].into_iter().chain(seq).map(str::to_owned);
+        system.chain(self.key.iter().cloned()).collect()
     }
 
     /// A projection comes in the order of the file, so columns are picked by name.
@@ -159,6 +194,10 @@ impl Columns {
         Ok(Picked {
             users: column(USER_NO)?.as_primitive_opt::<UInt64Type>().ok_or_else(missing)?,
             deleted: column(DELETED)?.as_boolean_opt().ok_or_else(missing)?,
+            seqs: match self.want {
+                Want::Place => None,
+                Want::Seq => Some(column(SEQ)?.as_primitive_opt::<Int64Type>().ok_or_else(missing)?),
+            },
             key: self.key.iter().map(|name| column(name).cloned()).collect::<Result<_>>()?,
         })
     }
@@ -189,7 +228,8 @@ impl<P: Iterator<Item = u64>, C: Iterator<Item = usize>> Merge<'_, P, C> {
                     }
                     Ordering::Equal => {
                         if !self.replaced.contains(row) {
-                            self.found.push(Found { key: candidate, row, deleted: batch.deleted.value(i) });
+                            let seq = Seq(batch.seqs.map_or(0, |seqs| seqs.value(i).cast_unsigned()));
+                            self.found.push(Found { key: candidate, row, deleted: batch.deleted.value(i), seq });
                         }
                         break;
                     }

@@ -81,10 +81,10 @@ enum After {
 }
 
 enum Work {
+    /// Of one commit, whatever its tables.
     Rows {
-        table: TableId,
+        rows: Vec<(TableId, Rows)>,
         durability: Durability,
-        rows: Rows,
         held: Box<dyn Send>,
     },
     /// A manifest of files that were written before their commit.
@@ -204,7 +204,17 @@ impl Committer {
 
     /// `held` is kept until the rows are written or refused, even if the caller stops waiting.
     pub async fn rows(&self, table: TableId, durability: Durability, rows: Rows, held: Box<dyn Send>) -> Result<Seq> {
-        match self.request(Work::Rows { table, durability, rows, held }).await? {
+        self.rows_of_all(vec![(table, rows)], durability, held).await
+    }
+
+    /// The same for rows of several tables, all of them or none.
+    pub async fn rows_of_all(
+        &self,
+        rows: Vec<(TableId, Rows)>,
+        durability: Durability,
+        held: Box<dyn Send>,
+    ) -> Result<Seq> {
+        match self.request(Work::Rows { rows, durability, held }).await? {
             Done::Rows(seq) => Ok(seq),
             _ => Err(confused()),
         }

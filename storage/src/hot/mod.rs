@@ -3,7 +3,8 @@
 //! `key` and `value` say how a row lies on disk (`decode` reads it back, `raw` takes arrays apart), `record` frames
 //! what is no row, `db` is the database under them, `committer` the only writer, `tables` what is known of each table
 //! in memory, `scan` the ways to read, `bounds` what keys a reader wants. `decoded` remembers decoded rows between
-//! statements, and `last_writes` says until when they are true.
+//! statements, and `last_writes` says until when they are true. `pending` are rows of transactions that are not
+//! committed yet, and lie in memory alone.
 
 pub mod bounds;
 pub(crate) mod committer;
@@ -12,6 +13,7 @@ pub(crate) mod decode;
 pub(crate) mod decoded;
 pub mod key;
 pub(crate) mod last_writes;
+pub(crate) mod pending;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod scan;

@@ -1,8 +1,10 @@
 //! Reading the hot tier: the newest version of each key over a table's live generations.
 //!
-//! A key's versions lie in few generations (one, and those that a flush is working on), newest first in each. [`Merge`]
-//! walks them side by side; [`UserRows`] and [`Frozen`] make batches of what it finds, of one user or, for flushes
-//! alone, of all.
+//! A key's versions lie in few generations (one, and those that a flush is working on), newest first in each, and before
+//! all of them in what a transaction has not committed yet ([`super::pending`]). [`Merge`] walks them side by side;
+//! [`UserRows`] and [`Frozen`] make batches of what it finds, of one user or, for flushes alone, of all.
+
+mod lookup;
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -14,9 +16,11 @@ use super::{
     db::{Cursor, Family, Snapshot},
     decode::RowDecoder,
     key::{self, KeyRows},
+    pending::{RunCursor, Runs},
     value::Header,
 };
 use crate::{Error, ErrorKind, Result, TableDef};
+pub(crate) use lookup::{Lookup, Presence};
 
 /// Where a stored key's user begins: before it lies the generation, in which alone two versions' keys may differ.
 const USER_AT: usize = 10;
@@ -27,28 +31,57 @@ const STEPS: usize = 8;
 /// Bytes after which a batch is full, however few rows it has.
 const BATCH_BYTES: usize = 16 << 20;
 
+/// Versions of keys in their order, from one place.
+enum Walk {
+    Stored(Cursor),
+    Pending(RunCursor),
+}
+
+impl Walk {
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Self::Stored(cursor) => cursor.item(),
+            Self::Pending(cursor) => cursor.item(),
+        }
+    }
+
+    /// Moves past all versions of one user's key.
+    fn skip(&mut self, user_and_key: &[u8]) -> Result<()> {
+        match self {
+            Self::Stored(cursor) => skip(cursor, user_and_key),
+            Self::Pending(cursor) => {
+                if cursor.item().is_some_and(|(stored, _)| is_of(stored, user_and_key)) {
+                    cursor.next();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// The newest version of each (user, key), in their order.
 struct Merge {
-    cursors: Vec<Cursor>,
+    /// Of equal keys and numbers, which only pending rows have, the first one's row is the newest.
+    walks: Vec<Walk>,
     /// User and key of the row last yielded; empty before the first.
     last: Vec<u8>,
 }
 
 impl Merge {
     /// The cursors stand at their first keys.
-    fn new(cursors: Vec<Cursor>) -> Self {
-        Self { cursors, last: Vec::new() }
+    fn new(walks: Vec<Walk>) -> Self {
+        Self { walks, last: Vec::new() }
     }
 
     fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
         if !self.last.is_empty() {
-            for cursor in &mut self.cursors {
-                skip(cursor, &self.last)?;
+            for walk in &mut self.walks {
+                walk.skip(&self.last)?;
             }
         }
-        let tails = self.cursors.iter().filter_map(|c| Some((c.key()?.get(USER_AT..).unwrap_or_default(), c)));
-        let next = tails.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, cursor)| cursor);
-        let Some((stored, value)) = next.and_then(Cursor::item) else { return Ok(None) };
+        let items = self.walks.iter().filter_map(Walk::item);
+        let next = items.min_by(|(a, _), (b, _)| a.get(USER_AT..).cmp(&b.get(USER_AT..)));
+        let Some((stored, value)) = next else { return Ok(None) };
         let parts = key::split(stored)?;
         self.last.clear();
         self.last.extend_from_slice(&stored[USER_AT..stored.len() - key::SUFFIX]);
@@ -58,12 +91,7 @@ impl Merge {
 
 /// Moves past all versions of one user's key.
 fn skip(cursor: &mut Cursor, user_and_key: &[u8]) -> Result<()> {
-    let is_same = |cursor: &Cursor| {
-        let tail = |stored: &[u8]| {
-            stored.len() >= USER_AT + key::SUFFIX && &stored[USER_AT..stored.len() - key::SUFFIX] == user_and_key
-        };
-        cursor.key().is_some_and(tail)
-    };
+    let is_same = |cursor: &Cursor| cursor.key().is_some_and(|stored| is_of(stored, user_and_key));
     for _ in 0..STEPS {
         if !is_same(cursor) {
             return Ok(());
@@ -80,6 +108,10 @@ fn skip(cursor: &mut Cursor, user_and_key: &[u8]) -> Result<()> {
     Ok(())
 }
 
+fn is_of(stored: &[u8], user_and_key: &[u8]) -> bool {
+    stored.len() >= USER_AT + key::SUFFIX && &stored[USER_AT..stored.len() - key::SUFFIX] == user_and_key
+}
+
 /// The hot rows of one user of one table at one snapshot: what all readers of them start from.
 #[derive(Clone)]
 pub(crate) struct UserHot {
@@ -88,6 +120,8 @@ pub(crate) struct UserHot {
     pub user: UserNo,
     /// The live generations, the last one being the active one.
     pub generations: RangeInclusive<u32>,
+    /// What the reader's own transaction has not committed yet.
+    pub pending: Runs,
 }
 
 impl UserHot {
@@ -112,8 +146,9 @@ impl UserHot {
     fn merge(&self, range: &KeyRange) -> Result<Merge> {
         // RocksDB wants a lower bound that is not above the upper one.
         let live = self.generations.clone().filter(|_| !range.is_empty());
-        let cursors = live.map(|generation| self.cursor(generation, range, false));
-        Ok(Merge::new(cursors.collect::<Result<_>>()?))
+        let stored = live.map(|generation| self.cursor(generation, range, false).map(Walk::Stored));
+        let pending = self.pending.iter().map(|run| Ok(Walk::Pending(RunCursor::new(run, range))));
+        Ok(Merge::new(pending.chain(stored).collect::<Result<_>>()?))
     }
 
     fn source(&self, wanted: &KeyBounds) -> Result<Source> {
@@ -164,7 +199,8 @@ impl UserHot {
         if range.is_empty() {
             return Ok(None);
         }
-        let mut bounds: Option<(Vec<u8>, Vec<u8>)> = None;
+        let pending = self.pending.iter().filter_map(|run| run.bounds(range));
+        let mut bounds = pending.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         for generation in self.generations.clone() {
             // Seeking backwards from the upper bound leaves the prefix, so prefix filters must not be asked.
             let mut cursor = self.cursor(generation, range, true)?;
@@ -217,8 +253,7 @@ impl UserHot {
     }
 
     pub fn lookup(&self) -> Lookup {
-        let cursors = self.generations.clone().rev().map(|generation| (generation, None)).collect();
-        Lookup { hot: self.clone(), cursors }
+        Lookup::new(self.clone())
     }
 }
 
@@ -265,60 +300,6 @@ impl UserRows {
     }
 }
 
-/// What the hot tier says of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Presence {
-    Absent,
-    Live,
-    /// Soft-deleted; whatever the cold tier holds under the key is replaced.
-    Deleted,
-}
-
-/// Point look-ups of ascending keys.
-pub(crate) struct Lookup {
-    hot: UserHot,
-    /// Newest generation first; opened when first needed.
-    cursors: Vec<(u32, Option<Cursor>)>,
-}
-
-impl Lookup {
-    /// `key` must be above those asked for before.
-    pub fn presence(&mut self, key: &[u8]) -> Result<Presence> {
-        let Some(at) = self.find(key)? else { return Ok(Presence::Absent) };
-        let Some((_, value)) = self.row(at)? else { return Ok(Presence::Absent) };
-        Ok(if Header::read(value)?.deleted { Presence::Deleted } else { Presence::Live })
-    }
-
-    /// Which cursor stands at the newest version of a key.
-    fn find(&mut self, key: &[u8]) -> Result<Option<usize>> {
-        for (i, (generation, cursor)) in self.cursors.iter_mut().enumerate() {
-            let cursor = match cursor {
-                Some(cursor) => cursor,
-                None => cursor.insert(self.hot.cursor(*generation, &KeyRange::from_key(key), false)?),
-            };
-            // A cursor at its end, or already past the key, needs no seek: loads in key order cost next to nothing.
-            let at = |cursor: &Cursor| cursor.key().map(|stored| primary(stored).cmp(key));
-            if at(cursor) == Some(std::cmp::Ordering::Less) {
-                let prefix = key::prefix(self.hot.table.id, Generation(*generation), self.hot.user);
-                cursor.seek(&[prefix.as_slice(), key].concat())?;
-            }
-            if at(cursor) == Some(std::cmp::Ordering::Equal) {
-                return Ok(Some(i));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The row at which a cursor stands.
-    fn row(&self, cursor: usize) -> Result<Option<(key::Parts<'_>, &[u8])>> {
-        let cursor = self.cursors.get(cursor).and_then(|(_, cursor)| cursor.as_ref());
-        let Some((stored, value)) = cursor.and_then(Cursor::item) else { return Ok(None) };
-        let parts = key::split(stored)?;
-        self.hot.guard(&parts)?;
-        Ok(Some((parts, value)))
-    }
-}
-
 /// The newest versions of a user's keys, ascending: of those in a range, or of single ones.
 enum Source {
     Merge(Merge),
@@ -332,18 +313,14 @@ impl Source {
             Self::Keys { lookup, keys, at } => {
                 while *at < keys.len() {
                     *at += 1;
-                    if let Some(cursor) = lookup.find(keys.row(*at - 1))? {
-                        return lookup.row(cursor);
+                    if let Some(place) = lookup.find(keys.row(*at - 1))? {
+                        return lookup.row(place);
                     }
                 }
                 Ok(None)
             }
         }
     }
-}
-
-fn primary(stored: &[u8]) -> &[u8] {
-    stored.get(key::PREFIX..stored.len().saturating_sub(key::SUFFIX)).unwrap_or_default()
 }
 
 /// The rows that a flush moves: frozen generations of one table, all users, ascending by user and key.
@@ -365,15 +342,15 @@ pub(crate) fn frozen(
     table: &Arc<TableDef>,
     generations: RangeInclusive<Generation>,
 ) -> Result<Frozen> {
-    let mut cursors = Vec::new();
+    let mut walks = Vec::new();
     for generation in generations.start().0..=generations.end().0 {
         let (lower, upper) = key::one_generation(table.id, Generation(generation));
         let mut cursor = snapshot.cursor(Family::Hot, lower.clone(), upper, true)?;
         cursor.seek(&lower)?;
-        cursors.push(cursor);
+        walks.push(Walk::Stored(cursor));
     }
     let projection: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
-    Ok(Frozen { merge: Merge::new(cursors), decoder: RowDecoder::new(table, &projection)? })
+    Ok(Frozen { merge: Merge::new(walks), decoder: RowDecoder::new(table, &projection)? })
 }
 
 impl Frozen {

@@ -8,7 +8,7 @@ use super::{Commit, WriteLock, WriteSet, primary};
 use crate::{Error, ErrorKind, Result, Store, TableSlice, hot::scan::Presence};
 
 /// Keys that are looked up on the caller's thread; more of them might block it for too long.
-const INLINE_KEYS: usize = 16;
+pub(crate) const INLINE_KEYS: usize = 16;
 
 pub(crate) async fn commit(store: &Arc<Store>, lock: &WriteLock, rows: WriteSet) -> Result<Commit> {
     if !lock.held().covers(rows.table.id, rows.user) {
@@ -21,22 +21,22 @@ pub(crate) async fn commit(store: &Arc<Store>, lock: &WriteLock, rows: WriteSet)
     }
     // First, since what the check finds is true only as long as nobody waits.
     store.room(&rows.table).await?;
-    let rows = check(store, rows).await?;
+    // Fresh, since the statement's own view may be older than the last holder of the lock.
+    let rows = free(|rows| store.view().key_slice(&rows.table, rows.user), rows).await?;
     let (table, durability) = (rows.table.id, rows.table.options.durability);
     let encoded = rows.into_rows(&store.ids);
     let seq = store.committer.rows(table, durability, encoded, Box::new(Arc::clone(lock.held()))).await?;
     Ok(Commit { seq, rows: affected })
 }
 
-/// Makes sure that no key which the set brings as new lives already.
-async fn check(store: &Arc<Store>, rows: WriteSet) -> Result<WriteSet> {
+/// Makes sure that no key which the set brings as new lives already in what `slice` gives.
+pub(crate) async fn free(slice: impl FnOnce(&WriteSet) -> Result<TableSlice>, rows: WriteSet) -> Result<WriteSet> {
     let new: Vec<usize> =
         (0..rows.entries.len()).filter(|at| rows.entries[*at].is_new && !rows.entries[*at].taken).collect();
     if new.is_empty() {
         return Ok(rows);
     }
-    // Fresh, since the statement's own view may be older than the last holder of the lock.
-    let slice = store.view().key_slice(&rows.table, rows.user)?;
+    let slice = slice(&rows)?;
     let (rows, absent) = if new.len() <= INLINE_KEYS {
         let absent = check_hot(&slice, &rows, new)?;
         (rows, absent)

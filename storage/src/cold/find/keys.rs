@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use futures::TryStreamExt;
 use insula_proto::{TableId, UserNo};
 
-use super::Columns;
+use super::{Columns, Want};
 use crate::{
     Error, ErrorKind, KeyCodec, KeyRows, Result, TableDef,
     cold::{ColdFile, ColdTier, writer::groups::Bounds},
@@ -34,7 +34,7 @@ impl ColdTier {
             return Ok(window);
         }
         let open = self.open_file(table.id, file).await?;
-        let (columns, codec) = (Columns::of(table), KeyCodec::new(table)?);
+        let (columns, codec) = (Columns::of(table, Want::Place), KeyCodec::new(table)?);
         let wanted = rows.end - rows.start;
         let mut batches = open.read(&columns.names(), std::slice::from_ref(&rows))?;
         while let Some(batch) = batches.try_next().await.map_err(|error| open.read_error(error))? {
@@ -51,7 +51,7 @@ impl ColdTier {
     /// The key's columns of one row, for messages.
     pub(crate) async fn key_columns(&self, table: &TableDef, file: &ColdFile, row: u64) -> Result<Vec<ArrayRef>> {
         let open = self.open_file(table.id, file).await?;
-        let columns = Columns::of(table);
+        let columns = Columns::of(table, Want::Place);
         let range = row..row + 1;
         let mut batches = open.read(&columns.names(), std::slice::from_ref(&range))?;
         match batches.try_next().await.map_err(|error| open.read_error(error))? {

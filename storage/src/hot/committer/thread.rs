@@ -61,7 +61,7 @@ struct Group {
 }
 
 enum Effect {
-    Wrote(TableId, Generation, Load, #[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
+    Wrote(Vec<(TableId, Generation, Load)>, #[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
     Loaded(#[allow(dead_code, reason = "held until it is dropped")] Box<dyn Send>),
     Created(Arc<TableDef>, Load, Option<TableId>),
     Froze(TableId, Generation),
@@ -144,14 +144,23 @@ impl Thread {
 
     fn add(&mut self, work: Work, group: &mut Group) -> Result<(Done, Effect)> {
         match work {
-            Work::Rows { table, durability, rows, held } => {
-                let Current { active: Active { generation, .. }, writable_from } = self.current(table)?;
-                if rows.schema_version < writable_from {
-                    return Err(stale());
+            Work::Rows { rows, durability, held } => {
+                let mut parts = Vec::with_capacity(rows.len());
+                for (table, rows) in rows {
+                    let Current { active: Active { generation, .. }, writable_from } = self.current(table)?;
+                    if rows.schema_version < writable_from {
+                        return Err(stale());
+                    }
+                    parts.push((table, generation, rows));
                 }
-                let (seq, load) = self.add_rows(generation, rows, group)?;
+                let stamp = self.stamp();
+                let mut wrote = Vec::with_capacity(parts.len());
+                for (table, generation, rows) in parts {
+                    wrote.push((table, generation, self.add_rows(stamp, generation, rows, group)?));
+                }
+                self.gave(stamp);
                 group.sync |= durability == Durability::Sync;
-                Ok((Done::Rows(seq), Effect::Wrote(table, generation, load, held)))
+                Ok((Done::Rows(stamp.seq), Effect::Wrote(wrote, held)))
             }
             Work::Load { table, schema_version, stamped, held } => {
                 // As for rows: a column that became NOT NULL since would be missing from the files.
@@ -170,7 +179,12 @@ impl Thread {
                         batch.write_into(&self.parts.db, &mut group.batch)?;
                         match rows.places.is_empty() {
                             true => (Seq(self.last.seq), Load::default()),
-                            false => self.add_rows(FIRST_GENERATION, rows, group)?,
+                            false => {
+                                let stamp = self.stamp();
+                                let load = self.add_rows(stamp, FIRST_GENERATION, rows, group)?;
+                                self.gave(stamp);
+                                (stamp.seq, load)
+                            }
                         }
                     }
                 };
@@ -275,16 +289,21 @@ impl Thread {
         Stamp { seq: Seq(self.last.seq + 1), updated_micros }
     }
 
+    /// The number and time are a commit's now.
+    fn gave(&mut self, stamp: Stamp) {
+        (self.last.seq, self.last.micros) = (stamp.seq.0, stamp.updated_micros);
+    }
+
     fn add_stamped(&mut self, stamped: Stamped, mut batch: Batch, group: &mut Group) -> Result<Seq> {
         let stamp = self.stamp();
         stamped(stamp, &mut batch);
         batch.write_into(&self.parts.db, &mut group.batch)?;
-        (self.last.seq, self.last.micros) = (stamp.seq.0, stamp.updated_micros);
+        self.gave(stamp);
         Ok(stamp.seq)
     }
 
-    fn add_rows(&mut self, generation: Generation, mut rows: Rows, group: &mut Group) -> Result<(Seq, Load)> {
-        let Stamp { seq, updated_micros: micros } = self.stamp();
+    fn add_rows(&self, stamp: Stamp, generation: Generation, mut rows: Rows, group: &mut Group) -> Result<Load> {
+        let Stamp { seq, updated_micros: micros } = stamp;
         let mut load = Load { rows: 0, bytes: 0, oldest_micros: Some(micros) };
         let mut writer = None;
         for [start, middle, end] in rows.places {
@@ -300,8 +319,7 @@ impl Thread {
             load.rows += 1;
             load.bytes += (end - start) as u64;
         }
-        (self.last.seq, self.last.micros) = (seq.0, micros);
-        Ok((seq, load))
+        Ok(load)
     }
 
     fn commit(&mut self, mut group: Group) {
@@ -337,7 +355,9 @@ impl Thread {
     fn apply(&self, effect: Effect) {
         let tables = &self.parts.tables;
         match effect {
-            Effect::Wrote(table, generation, load, _held) => tables.wrote(table, generation, load),
+            Effect::Wrote(wrote, _held) => {
+                wrote.into_iter().for_each(|(table, generation, load)| tables.wrote(table, generation, load));
+            }
             Effect::Created(def, load, replaced) => {
                 replaced.map(|table| tables.remove(table)).unwrap_or_default();
                 let table = def.id;
