@@ -39,7 +39,12 @@ const NAMED: [&str; 2] = ["t3", "t7"];
 
 async fn engine(tables: usize, dir: &std::path::Path) -> (Arc<Engine>, Identity, Arc<Session>) {
     let store = StoreConfig::new(dir.to_path_buf());
-    let config = EngineConfig { store, memory_limit: 1 << 30, admin_password: Some("bench".into()) };
+    let config = EngineConfig {
+        store,
+        memory_limit: 1 << 30,
+        transactions: Default::default(),
+        admin_password: Some("bench".into()),
+    };
     let engine = Engine::open(config).await.expect("opens");
     let admin = engine.vouched("admin").await.expect("admin");
     let session = Arc::new(Session::new(&admin));

@@ -15,14 +15,16 @@ use insula_proto::UserNo;
 use insula_storage::{CheckReport, Finding, Store, StoreConfig};
 
 use crate::{
-    Identity, Result, Session, catalog::Catalog, context::Template, functions::Functions, memory_pool::StatementPool,
-    statement::Request, table::OBJECT_STORE_URL, users::Users,
+    Identity, Result, Session, Transaction, TransactionLimits, catalog::Catalog, context::Template,
+    functions::Functions, memory_pool::StatementPool, statement::Request, table::OBJECT_STORE_URL,
+    transaction::Transactions, users::Users,
 };
 
 pub struct EngineConfig {
     pub store: StoreConfig,
     /// Bytes of all statements together.
     pub memory_limit: usize,
+    pub transactions: TransactionLimits,
     /// Password of `admin` at first start; `None`: a random one, written to `DATA_DIR/admin-password` (0600).
     pub admin_password: Option<String>,
 }
@@ -40,6 +42,9 @@ pub struct Description {
     pub is_update: bool,
     /// It must run exactly once, though it may return rows (FLUSH). True whenever `is_update` is.
     pub has_effect: bool,
+    /// It begins, ends or marks a transaction, and what follows must find that done: it is to run when it is asked for,
+    /// and not when its rows are.
+    pub at_once: bool,
 }
 
 pub enum Outcome {
@@ -97,6 +102,7 @@ pub struct Engine {
     users: Users,
     functions: Arc<Functions>,
     template: Template,
+    transactions: Transactions,
 }
 
 impl Engine {
@@ -114,8 +120,9 @@ impl Engine {
         let catalog = Catalog::open(Arc::clone(&store)).await?;
         let functions = Arc::new(Functions::new(&store));
         let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
+        let transactions = Transactions::new(&store, &runtime.memory_pool, config.transactions);
         let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions));
-        Ok(Arc::new(Self { store, catalog, users, functions, template }))
+        Ok(Arc::new(Self { store, catalog, users, functions, template, transactions }))
     }
 
     /// Checks a password. Wrong password and unknown user are the same `Unauthenticated`, in the same time.
@@ -147,7 +154,7 @@ impl Engine {
         sql: &str,
         bound: Option<&Schema>,
     ) -> Result<Description> {
-        Request { engine: self, user, session }.describe(sql, bound).await
+        Request::new(self, user, session).describe(sql, bound).await
     }
 
     /// Runs one statement. `params`: batches whose columns are `$1, $2, …`; each row is one execution; a query's results
@@ -159,7 +166,7 @@ impl Engine {
         sql: &str,
         params: Vec<RecordBatch>,
     ) -> Result<Outcome> {
-        Request { engine: self, user, session }.execute(sql, params).await
+        Request::new(self, user, session).execute(sql, params).await
     }
 
     /// Stores a stream of rows, all or nothing; an error item from the stream (client gone) stores nothing. Returns the
@@ -172,7 +179,41 @@ impl Engine {
         schema: SchemaRef,
         rows: RowStream,
     ) -> Result<u64> {
-        crate::ingest::run(&Request { engine: self, user, session }, target, schema, rows).await
+        crate::ingest::run(&Request::new(self, user, session), target, schema, rows).await
+    }
+
+    /// Begins a transaction that statements name, by a session [`Session::within`] it. It ends with `session`.
+    pub fn begin_transaction(&self, user: &Identity, session: &Session) -> Result<Arc<Transaction>> {
+        session.settings_of(user)?;
+        let transaction = self.transactions.begin(user, false)?;
+        session.note(&transaction)?;
+        Ok(transaction)
+    }
+
+    /// One of the user's transactions, by [`Transaction::id`].
+    pub fn transaction(&self, user: &Identity, id: u64) -> Result<Arc<Transaction>> {
+        self.transactions.find(user, id)
+    }
+
+    /// Stores all that the transaction has written, or nothing: then it is `Aborted`, or names another reason.
+    pub async fn commit(&self, transaction: &Arc<Transaction>) -> Result<()> {
+        transaction.commit().await?;
+        self.transactions.forget(transaction);
+        Ok(())
+    }
+
+    pub async fn roll_back(&self, transaction: &Arc<Transaction>) {
+        transaction.roll_back().await;
+        self.transactions.forget(transaction);
+    }
+
+    pub fn transaction_limits(&self) -> TransactionLimits {
+        self.transactions.limits
+    }
+
+    /// Ends transactions that nobody uses any more.
+    pub fn sweep(&self) {
+        self.transactions.sweep();
     }
 
     /// Namespaces, in order of name.
@@ -209,7 +250,7 @@ impl Engine {
         session: &Arc<Session>,
         tables: &[&str],
     ) -> Result<Box<dyn std::any::Any + Send>> {
-        let context = Request { engine: self, user, session }.context(Default::default())?;
+        let context = Request::new(self, user, session).context(Default::default())?;
         for table in tables {
             context.tables.provider(&datafusion::common::TableReference::bare(*table))?;
         }
@@ -226,6 +267,10 @@ impl Engine {
 
     pub(crate) fn users(&self) -> &Users {
         &self.users
+    }
+
+    pub(crate) fn transactions(&self) -> &Transactions {
+        &self.transactions
     }
 
     pub(crate) fn template(&self) -> &Template {

@@ -9,10 +9,10 @@ use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     datatypes::{DataType, Schema, SchemaRef},
 };
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::{execution::memory_pool::MemoryConsumer, logical_expr::LogicalPlan};
 use futures::StreamExt;
 use insula_storage::{
-    TableDef, TableKind,
+    TableDef, TableKind, WriteSet,
     load::{Mode, Scope},
     table::stored_type,
 };
@@ -22,6 +22,7 @@ use crate::{
     context::Context,
     sql::{SystemColumns, is_system_column},
     statement::{Request, define::of_ingest},
+    transaction::{Turn, too_large},
     write::{Intake, check_may_write, rows},
 };
 use owners::{Group, UserColumn};
@@ -33,6 +34,13 @@ pub(crate) async fn run(
     mut batches: RowStream,
 ) -> Result<u64> {
     let (catalog, store) = (request.engine.catalog(), request.engine.store());
+    if let Some(transaction) = request.session.transaction() {
+        let mut turn = transaction.turn().await?;
+        if let Some(table) = append_within(request, &mut turn, &target)? {
+            let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
+            return gather_within(request, &mut turn, &shape, batches).await;
+        }
+    }
     let users = target.user_column.as_deref().map(|name| UserColumn::new(request.user, &schema, name)).transpose()?;
     let schema = users.as_ref().map_or(schema, |users| Arc::clone(&users.rest));
     let (table, is_new) = destination(request, &target, &schema)?;
@@ -60,6 +68,45 @@ pub(crate) async fn run(
     Ok(rows)
 }
 
+/// The table, if the rows go into the transaction. Otherwise the ingest is no part of it.
+fn append_within(request: &Request<'_>, turn: &mut Turn, target: &IngestTarget) -> Result<Option<Arc<TableDef>>> {
+    turn.check_writable("an ingest")?;
+    if target.user_column.is_some() {
+        turn.renew("a load for many users")?;
+        return Ok(None);
+    }
+    let namespace = namespace(request, target)?;
+    let moment = turn.moment(request.engine)?;
+    let existing = moment.catalog.table(&namespace, &target.table).cloned();
+    match (target.mode, existing) {
+        (IngestMode::Append, existing) => Ok(Some(existing?)),
+        (IngestMode::CreateAppend, Ok(table)) => Ok(Some(table)),
+        _ => turn.renew("a table made by ingest").map(|()| None),
+    }
+}
+
+async fn gather_within(
+    request: &Request<'_>,
+    turn: &mut Turn,
+    shape: &Shape<'_>,
+    mut batches: RowStream,
+) -> Result<u64> {
+    let table = shape.table;
+    check_may_write(request.user, table)?;
+    let context = request.at(turn.moment(request.engine)?).context(SystemColumns::default())?;
+    let room = turn.room()?;
+    let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
+    let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
+    while let Some(batch) = batches.next().await.transpose()? {
+        set.insert(&shape.rows(&context, &batch).await?)?;
+        memory.try_resize(set.memory())?;
+        if set.memory() > room {
+            return Err(too_large());
+        }
+    }
+    turn.write(set, memory).await
+}
+
 /// The rows are of the users that a column names.
 fn many_users(table: &TableDef, column: &str) -> Result<Scope> {
     if table.kind == TableKind::Shared {
@@ -79,10 +126,7 @@ fn many_users(table: &TableDef, column: &str) -> Result<Scope> {
 
 /// The table to fill, and whether it is a new one, which appears together with its rows.
 fn destination(request: &Request<'_>, target: &IngestTarget, schema: &Schema) -> Result<(Arc<TableDef>, bool)> {
-    let namespace = match &target.namespace {
-        Some(namespace) => namespace.clone(),
-        None => request.session.settings_of(request.user)?.schema,
-    };
+    let namespace = namespace(request, target)?;
     let catalog = request.engine.catalog();
     let existing = catalog.snapshot().table(&namespace, &target.table).cloned();
     match (target.mode, existing) {
@@ -100,6 +144,13 @@ fn mismatch(mode: IngestMode) -> ErrorKind {
     match mode {
         IngestMode::CreateAppend => ErrorKind::AlreadyExists,
         IngestMode::Create | IngestMode::Append | IngestMode::Replace => ErrorKind::InvalidArgument,
+    }
+}
+
+fn namespace(request: &Request<'_>, target: &IngestTarget) -> Result<String> {
+    match &target.namespace {
+        Some(namespace) => Ok(namespace.clone()),
+        None => Ok(request.session.settings_of(request.user)?.schema),
     }
 }
 
@@ -129,14 +180,14 @@ async fn gather_owned(
 
 /// How the columns of the stream become the columns of the table: by name; what is not sent takes its default.
 struct Shape<'a> {
-    table: &'a TableDef,
+    table: &'a Arc<TableDef>,
     /// Per column of the table: index in the stream.
     sources: Vec<Option<usize>>,
 }
 
 impl<'a> Shape<'a> {
     /// `mismatch`: the error when the stream does not fit.
-    fn new(table: &'a TableDef, schema: &Schema, mismatch: ErrorKind) -> Result<Self> {
+    fn new(table: &'a Arc<TableDef>, schema: &Schema, mismatch: ErrorKind) -> Result<Self> {
         for field in schema.fields() {
             let known = table.columns.iter().find(|column| column.field.name() == field.name());
             let Some(column) = known else { return Err(unknown_column(table, field.name(), mismatch)) };

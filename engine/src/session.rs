@@ -1,15 +1,35 @@
-//! What outlives a statement of one client: its settings. Everything else of a session is made anew per statement.
+//! What outlives a statement of one client: its settings, and the transactions that it began. Everything else of a
+//! session is made anew per statement.
+
+use std::sync::{Arc, Weak};
 
 use insula_proto::UserNo;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::{Engine, Error, Identity, Result};
+use crate::{Engine, Error, ErrorKind, Identity, Result, Transaction, transaction::End};
 
 /// Settings of one client, of one user. The server keeps it under the bearer token or the connection.
-#[derive(Debug)]
 pub struct Session {
     user: UserNo,
-    settings: RwLock<Settings>,
+    settings: Arc<RwLock<Settings>>,
+    transactions: Within,
+}
+
+/// In which transaction statements run that come by this session.
+enum Within {
+    /// The client itself: in the one that SQL began, if any.
+    Client(Mutex<Begun>),
+    /// A part of the client's: in this one, whatever SQL says.
+    One(Arc<Transaction>, Arc<Session>),
+}
+
+/// Transactions of one client.
+#[derive(Default)]
+struct Begun {
+    /// By SQL. It stays after the server has ended it, so that no statement meant for it commits by itself.
+    current: Option<Arc<Transaction>>,
+    /// By calls.
+    others: Vec<Weak<Transaction>>,
 }
 
 /// The settings as one statement sees them.
@@ -44,7 +64,102 @@ const NAMES: [&str; 4] = ["catalog", "schema", "insula.show_system_columns", "ti
 
 impl Session {
     pub fn new(user: &Identity) -> Self {
-        Self { user: user.no, settings: RwLock::default() }
+        Self { user: user.no, settings: Arc::default(), transactions: Within::Client(Mutex::default()) }
+    }
+
+    /// The same session for statements that name a transaction.
+    pub fn within(self: &Arc<Self>, transaction: &Arc<Transaction>) -> Result<Arc<Self>> {
+        if !transaction.is_of(self.user) {
+            return Err(Error::denied("the transaction belongs to another user"));
+        }
+        let client = match &self.transactions {
+            Within::Client(_) => self,
+            Within::One(_, client) => client,
+        };
+        let transactions = Within::One(Arc::clone(transaction), Arc::clone(client));
+        Ok(Arc::new(Self { user: self.user, settings: Arc::clone(&self.settings), transactions }))
+    }
+
+    /// The session for a statement that was prepared in this one and runs now. Drivers that turn autocommit off keep a
+    /// statement beyond the transaction in which they prepared it: once its owner has ended that, the statement belongs
+    /// to the one transaction that the client has begun since, if there is exactly one.
+    pub fn now(self: &Arc<Self>) -> Arc<Self> {
+        let Within::One(transaction, client) = &self.transactions else { return Arc::clone(self) };
+        if !matches!(transaction.ended(), Some(End::Done)) {
+            return Arc::clone(self);
+        }
+        let open: Vec<_> = match client.begun() {
+            Ok(begun) => begun.lock().others.iter().filter_map(Weak::upgrade).collect(),
+            Err(_) => Vec::new(),
+        };
+        let mut open = open.iter().filter(|other| other.ended().is_none());
+        match (open.next(), open.next()) {
+            (Some(next), None) => client.within(next).unwrap_or_else(|_| Arc::clone(self)),
+            _ => Arc::clone(self),
+        }
+    }
+
+    pub fn in_transaction(&self) -> bool {
+        self.transaction().is_some()
+    }
+
+    /// The transaction in which a statement of this session runs that begins now.
+    pub(crate) fn transaction(&self) -> Option<Arc<Transaction>> {
+        match &self.transactions {
+            Within::One(transaction, _) => Some(Arc::clone(transaction)),
+            Within::Client(begun) => {
+                let current = begun.lock().current.clone();
+                current.filter(|transaction| !matches!(transaction.ended(), Some(End::Done | End::Refused(_))))
+            }
+        }
+    }
+
+    /// Makes it the one in which SQL of this session runs, if there is none.
+    pub(crate) fn set_current(&self, begin: impl FnOnce() -> Result<Arc<Transaction>>) -> Result<()> {
+        let mut begun = self.begun()?.lock();
+        if begun.current.as_ref().is_some_and(|current| current.ended().is_none()) {
+            let message = "a transaction is open already; COMMIT or ROLLBACK it before the next BEGIN";
+            return Err(Error::new(ErrorKind::FailedPrecondition, message));
+        }
+        begun.current = Some(begin()?);
+        Ok(())
+    }
+
+    /// The transaction that SQL began, to be ended.
+    pub(crate) fn current(&self) -> Result<Option<Arc<Transaction>>> {
+        Ok(self.begun()?.lock().current.clone())
+    }
+
+    /// SQL of this session commits by itself again.
+    pub(crate) fn clear_current(&self) -> Result<()> {
+        self.begun()?.lock().current = None;
+        Ok(())
+    }
+
+    /// So that it ends with the session.
+    pub(crate) fn note(&self, transaction: &Arc<Transaction>) -> Result<()> {
+        let mut begun = self.begun()?.lock();
+        begun.others.retain(|other| other.strong_count() > 0);
+        begun.others.push(Arc::downgrade(transaction));
+        Ok(())
+    }
+
+    fn begun(&self) -> Result<&Mutex<Begun>> {
+        match &self.transactions {
+            Within::Client(begun) => Ok(begun),
+            Within::One(..) => {
+                let message = "the statement runs in a transaction that a call began; end it by EndTransaction";
+                Err(Error::new(ErrorKind::FailedPrecondition, message))
+            }
+        }
+    }
+
+    /// Rolls back what is open; for a session that ends.
+    pub fn close(&self) {
+        let Within::Client(begun) = &self.transactions else { return };
+        let begun = std::mem::take(&mut *begun.lock());
+        let open = begun.others.iter().filter_map(Weak::upgrade).chain(begun.current);
+        open.for_each(|transaction| transaction.end("its session was closed"));
     }
 
     /// Queries of this session read through the oracle of the tests instead of the real scan.

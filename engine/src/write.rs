@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::{
-    execution::memory_pool::MemoryConsumer,
+    execution::memory_pool::{MemoryConsumer, MemoryReservation},
     logical_expr::LogicalPlan,
     sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
 };
@@ -22,6 +22,7 @@ use crate::{
     context::Context,
     sql::SystemColumns,
     statement::{Replans, Request, parameters, query},
+    transaction::{Turn, too_large},
 };
 pub(crate) use intake::Intake;
 pub(crate) use plan::{WritePlan, rows};
@@ -85,6 +86,48 @@ impl Write {
         }
     }
 
+    /// The same within a transaction: what is written lies there until its commit. Undoing what an error leaves half-done
+    /// is the caller's.
+    pub async fn run_within(
+        &self,
+        request: &Request<'_>,
+        turn: &mut Turn,
+        named: SystemColumns,
+        params: Vec<RecordBatch>,
+    ) -> Result<u64> {
+        let rows = params.iter().map(RecordBatch::num_rows).sum::<usize>();
+        if rows == 0 || matches!(self, Self::Insert(_)) {
+            return self.run_once_within(request, turn, named, &params).await;
+        }
+        let mut changed = 0;
+        for batch in &params {
+            for row in 0..batch.num_rows() {
+                changed += self.run_once_within(request, turn, named, &[batch.slice(row, 1)]).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn run_once_within(
+        &self,
+        request: &Request<'_>,
+        turn: &mut Turn,
+        named: SystemColumns,
+        params: &[RecordBatch],
+    ) -> Result<u64> {
+        let mut replans = Replans::default();
+        loop {
+            let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
+            let plan = self.plan(&context)?;
+            check_may_write(request.user, plan.table())?;
+            match collect(&context, &plan, params, turn.room()?).await {
+                Ok((set, memory)) => return turn.write(set, memory).await,
+                Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
@@ -100,7 +143,7 @@ impl Write {
         check_may_write(request.user, plan.table())?;
         let store = request.engine.store();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
-        let set = collect(&context, &plan, params).await?;
+        let (set, _memory) = collect(&context, &plan, params, usize::MAX).await?;
         if set.affected() == 0 {
             return Ok(0);
         }
@@ -127,8 +170,14 @@ pub(crate) async fn take_in(
     Ok(intake)
 }
 
-/// Runs the query of an UPDATE or DELETE and gathers what it says is to be written.
-async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch]) -> Result<WriteSet> {
+/// Runs the query of a statement that writes and gathers what it says is to be written, `room` bytes at most, in memory
+/// that is accounted for.
+async fn collect(
+    context: &Arc<Context>,
+    plan: &WritePlan,
+    params: &[RecordBatch],
+    room: usize,
+) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);
@@ -137,9 +186,12 @@ async fn collect(context: &Arc<Context>, plan: &WritePlan, params: &[RecordBatch
         while let Some(batch) = rows.try_next().await? {
             plan.add(&mut set, &batch)?;
             memory.try_resize(set.memory())?;
+            if set.memory() > room {
+                return Err(too_large());
+            }
         }
     }
-    Ok(set)
+    Ok((set, memory))
 }
 
 /// A user writes their own rows; shared tables are written by admins, until there are grants.

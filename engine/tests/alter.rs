@@ -110,7 +110,12 @@ struct World {
 
 async fn open(dir: &Path) -> Arc<Engine> {
     let store = StoreConfig::new(dir.to_path_buf());
-    let config = EngineConfig { store, memory_limit: 256 << 20, admin_password: Some("secret".into()) };
+    let config = EngineConfig {
+        store,
+        memory_limit: 256 << 20,
+        transactions: Default::default(),
+        admin_password: Some("secret".into()),
+    };
     Engine::open(config).await.unwrap()
 }
 

@@ -16,7 +16,12 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = StoreConfig::new(dir.path().to_path_buf());
-        let config = EngineConfig { store, memory_limit: 256 << 20, admin_password: Some("secret".into()) };
+        let config = EngineConfig {
+            store,
+            memory_limit: 256 << 20,
+            transactions: Default::default(),
+            admin_password: Some("secret".into()),
+        };
         let world = Self { engine: Engine::open(config).await.unwrap(), _dir: dir };
         world.run("admin", "CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL, note TEXT)").await;
         world

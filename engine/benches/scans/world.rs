@@ -44,7 +44,12 @@ impl World {
     }
 
     async fn open(&self) {
-        let config = EngineConfig { store: self.config(), memory_limit: 4 << 30, admin_password: Some("bench".into()) };
+        let config = EngineConfig {
+            store: self.config(),
+            memory_limit: 4 << 30,
+            transactions: Default::default(),
+            admin_password: Some("bench".into()),
+        };
         let engine = Engine::open(config).await.expect("opens");
         *self.engine.lock() = Some(engine);
     }

@@ -14,6 +14,7 @@ impl From<storage::Error> for Error {
             storage::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
             storage::ErrorKind::NotFound => ErrorKind::NotFound,
             storage::ErrorKind::Stale => ErrorKind::Stale,
+            storage::ErrorKind::Conflict => ErrorKind::Aborted,
             storage::ErrorKind::FailedPrecondition => ErrorKind::FailedPrecondition,
             storage::ErrorKind::ResourceExhausted => ErrorKind::ResourceExhausted,
             storage::ErrorKind::Unavailable => ErrorKind::Unavailable,

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) use table::of_ingest;
 
 #[derive(Debug)]
-pub(super) enum Definition {
+pub(crate) enum Definition {
     CreateNamespace { name: String, if_not_exists: bool },
     DropNamespace { names: Vec<String>, if_exists: bool, cascade: bool },
     CreateTable { ast: Box<Ast>, kind: Option<TableKind> },
@@ -73,6 +73,11 @@ impl Definition {
             }),
             other => Err(Error::unimplemented(format!("not supported: {}", super::first_words(&other)))),
         }
+    }
+
+    /// Settings are the session's alone; all else is everybody's.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Set { .. } | Self::Reset { .. })
     }
 
     pub async fn run(self, request: &Request<'_>, named: SystemColumns) -> Result<u64> {

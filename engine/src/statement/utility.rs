@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) enum Utility {
+pub(crate) enum Utility {
     FlushTable(Vec<String>),
     FlushAll,
     CompactTable(Vec<String>),
@@ -199,6 +199,8 @@ async fn compact(request: &Request<'_>, table: &TableDef) -> Result<Vec<ArrayRef
 /// No row, where there is no such user and that is allowed.
 async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec<ArrayRef>> {
     request.user.require_admin("DROP USER")?;
+    // What a snapshot shows cannot go, and a transaction may keep its own for long.
+    request.engine.transactions().end_all("a user was erased");
     let report = match request.engine.users().erase(name).await {
         Err(error) if if_exists && error.kind() == ErrorKind::NotFound => None,
         report => Some(report?),

@@ -33,7 +33,7 @@ pub(crate) fn target_name(table: &TableDef) -> [&str; 3] {
     [TARGET_CATALOG, &table.namespace, &table.name]
 }
 
-/// The one snapshot of a statement, taken when it is first needed.
+/// The one snapshot of a statement, taken when it is first needed, or its transaction's.
 pub(super) struct LazyView {
     store: Arc<Store>,
     view: OnceLock<Arc<ReadView>>,
@@ -75,6 +75,11 @@ impl Tables {
         let view = Arc::new(LazyView { store, view: OnceLock::new(), oracle });
         let (target, made) = Default::default();
         Arc::new(Self { catalog, user: user.no, namespace, columns, deleted, view, target, made })
+    }
+
+    /// Reads at this moment instead of the one at which the first table is resolved.
+    pub fn read_at(&self, view: &Arc<ReadView>) {
+        self.view.view.get_or_init(|| Arc::clone(view));
     }
 
     /// Whose rows of `def` this statement sees.

@@ -54,7 +54,7 @@ impl WritePlan {
         rows(&self.table, batch.columns()[..self.table.columns.len()].to_vec())
     }
 
-    /// Puts one batch of the rows of an UPDATE or DELETE into the set.
+    /// Puts one batch of the query's rows into the set.
     pub fn add(&self, set: &mut WriteSet, batch: &RecordBatch) -> Result<()> {
         let declared = self.table.columns.len();
         let columns = batch.columns();
@@ -64,7 +64,8 @@ impl WritePlan {
             _ => row_ids(columns.get(declared))?,
         };
         match &self.effect {
-            Effect::Insert | Effect::Replace => return Err(Error::internal("an insert is no change of old rows")),
+            Effect::Insert => set.insert(&self.inserted(batch)?)?,
+            Effect::Replace => set.replace(&self.inserted(batch)?)?,
             Effect::Delete => set.delete(ids, &rows(&self.table, old.to_vec())?)?,
             Effect::Update(changed) => {
                 let mut new = old.to_vec();

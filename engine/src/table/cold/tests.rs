@@ -25,7 +25,12 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = StoreConfig::new(dir.path().to_path_buf());
-        let config = EngineConfig { store, memory_limit: 1 << 28, admin_password: Some("secret".into()) };
+        let config = EngineConfig {
+            store,
+            memory_limit: 1 << 28,
+            transactions: Default::default(),
+            admin_password: Some("secret".into()),
+        };
         let world = Self { engine: Engine::open(config).await.unwrap(), _dir: dir };
         world.run(0, "CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)").await;
         for user in 1..=USERS {
@@ -63,7 +68,7 @@ impl World {
     fn context(&self, user: u64) -> Context {
         let identity = self.identity(user);
         let session = Arc::new(Session::new(&identity));
-        Request { engine: &self.engine, user: &identity, session: &session }.context(Default::default()).unwrap()
+        Request::new(&self.engine, &identity, &session).context(Default::default()).unwrap()
     }
 
     fn slice(&self, user: u64) -> TableSlice {
