@@ -26,6 +26,8 @@ const CONTENT: usize = 24;
 pub enum Kind {
     Ticket,
     Handle,
+    Transaction,
+    Savepoint,
 }
 
 impl Kind {
@@ -33,6 +35,8 @@ impl Kind {
         match self {
             Self::Ticket => "ticket",
             Self::Handle => "prepared statement handle",
+            Self::Transaction => "transaction id",
+            Self::Savepoint => "savepoint id",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use insula_engine::{Engine, EngineConfig, StoreConfig};
+use insula_engine::{Engine, EngineConfig, StoreConfig, TransactionLimits};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -40,6 +40,9 @@ type Flight = FlightServiceServer<Service>;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Bytes of rows that a transaction may hold: this share of the memory limit, and no more than the largest.
+const TRANSACTION_SHARE: usize = 32;
+const LARGEST_TRANSACTION: usize = 256 << 20;
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
 /// An insert becomes a load above this share of the memory limit; it holds about ten times as much.
@@ -70,6 +73,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), identities(&settings).await?));
     let shared = Shared { engine, executor, authenticator, statements, gate: Arc::default() };
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared.authenticator), Arc::clone(&shared.statements)));
+    let transactions = tokio::spawn(sweep_transactions(Arc::clone(&shared.engine)));
 
     let listener = listen(&settings).await?;
     let address = listener.local_addr()?;
@@ -95,6 +99,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
         ended = &mut server => ended?,
     };
     sweeper.abort();
+    transactions.abort();
     match tokio::time::timeout(CLOSE_TIMEOUT, shared.engine.close()).await {
         Ok(closed) => closed?,
         // What was acknowledged is on disk; the next start recovers, as after a crash.
@@ -204,6 +209,11 @@ fn engine_config(settings: &Settings) -> EngineConfig {
     EngineConfig {
         store: StoreConfig { memory: memory.store, ..store_config(settings) },
         memory_limit: memory.statements,
+        transactions: TransactionLimits {
+            idle: settings.transaction_timeout,
+            age: settings.transaction_max_age,
+            bytes: (memory_limit(settings) / TRANSACTION_SHARE).min(LARGEST_TRANSACTION),
+        },
         admin_password: std::env::var("INSULA_ADMIN_PASSWORD").ok(),
     }
 }
@@ -251,6 +261,17 @@ async fn sweep(authenticator: Arc<Authenticator>, statements: Arc<Statements>) {
         interval.tick().await;
         authenticator.sweep();
         statements.sweep(Instant::now());
+    }
+}
+
+/// Often enough that one holds its snapshot little longer than it may.
+async fn sweep_transactions(engine: Arc<Engine>) {
+    let TransactionLimits { idle, age, .. } = engine.transaction_limits();
+    let every = (idle.min(age) / 4).clamp(Duration::from_millis(50), SWEEP_INTERVAL);
+    let mut interval = tokio::time::interval(every);
+    loop {
+        interval.tick().await;
+        engine.sweep();
     }
 }
 

@@ -62,12 +62,17 @@ impl Sessions {
 
     /// The next request of this client starts from the defaults.
     pub fn close(&self, key: &Key) {
-        self.open.lock().remove(key);
+        let closed = self.open.lock().remove(key);
+        closed.into_iter().for_each(|entry| entry.session.close());
     }
 
     pub fn sweep(&self) {
         let limit = self.idle_limit;
-        self.open.lock().retain(|_, entry| entry.used.elapsed() < limit);
+        let idle: Vec<Entry> = {
+            let mut open = self.open.lock();
+            open.extract_if(|_, entry| entry.used.elapsed() >= limit).map(|(_, entry)| entry).collect()
+        };
+        idle.iter().for_each(|entry| entry.session.close());
     }
 }
 
@@ -85,6 +90,6 @@ fn make_room(open: &mut HashMap<Key, Entry>) {
     let mut by_age: Vec<_> = open.iter().map(|(key, entry)| (entry.used, *key)).collect();
     by_age.sort_unstable_by_key(|(used, _)| *used);
     for (_, key) in by_age.into_iter().take(CAPACITY / 8) {
-        open.remove(&key);
+        open.remove(&key).into_iter().for_each(|entry| entry.session.close());
     }
 }

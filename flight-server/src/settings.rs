@@ -53,6 +53,8 @@ const KEYS: &[&str] = &[
     "compaction_rate",
     "statement_timeout",
     "session_timeout",
+    "transaction_timeout",
+    "transaction_max_age",
     "drain_timeout",
     "max_message_size",
     "log",
@@ -140,6 +142,14 @@ pub struct Flags {
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     session_timeout: Option<String>,
+    /// Time without a statement after which an open transaction is rolled back [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_timeout: Option<String>,
+    /// Time after which an open transaction is rolled back, used or not [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_max_age: Option<String>,
     /// Time that running statements get at shutdown [default: 10s]
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,6 +208,10 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
     #[serde(with = "humantime_serde")]
+    pub transaction_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub transaction_max_age: Duration,
+    #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     pub max_message_size: ByteSize,
     pub log: String,
@@ -225,6 +239,8 @@ impl Default for Settings {
             compaction_rate: ByteSize::mib(256),
             statement_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(3_600),
+            transaction_timeout: Duration::from_secs(300),
+            transaction_max_age: Duration::from_secs(3_600),
             drain_timeout: Duration::from_secs(10),
             max_message_size: ByteSize::mib(256),
             log: "info".into(),
@@ -284,6 +300,9 @@ impl Settings {
                 self.memory_limit,
                 Shares::SMALLEST
             )));
+        }
+        if self.transaction_timeout.is_zero() || self.transaction_max_age.is_zero() {
+            return Err(Error("transaction_timeout and transaction_max_age: give a time above 0, such as 5m".into()));
         }
         self.trusted_header()?;
         if self.tls_cert.is_some() != self.tls_key.is_some() {
@@ -376,6 +395,12 @@ impl fmt::Display for Settings {
             time(self.statement_timeout),
             time(self.session_timeout)
         )?;
+        write!(
+            f,
+            "transaction_timeout={} transaction_max_age={} ",
+            time(self.transaction_timeout),
+            time(self.transaction_max_age)
+        )?;
         write!(f, "drain_timeout={} log={}", time(self.drain_timeout), self.log)
     }
 }
@@ -424,7 +449,7 @@ fn fault(error: &figment::Error) -> String {
         kind => {
             let key = error.path.join(".");
             let hint = match key.rsplit('_').next() {
-                Some("timeout") => "; give a time such as 30s or 5m",
+                Some("timeout" | "age") => "; give a time such as 30s or 5m",
                 Some("limit" | "size") => "; give a size such as 512MB",
                 Some("rate") => "; give bytes per second such as 64MB",
                 _ => "",

@@ -57,6 +57,15 @@ pub struct Bound {
     /// Described anew with the types of its parameters, on which the types of its rows may depend.
     pub statement: Arc<Statement>,
     pub parameters: Parameters,
+    /// In which it runs: the statement's own, or what has followed a transaction of that.
+    pub session: Arc<Session>,
+}
+
+impl Bound {
+    pub fn new(statement: Arc<Statement>, parameters: Parameters) -> Self {
+        let session = statement.session.now();
+        Self { statement, parameters, session }
+    }
 }
 
 pub struct Prepared {
@@ -69,7 +78,8 @@ pub struct Prepared {
 
 impl Prepared {
     pub fn bound(&self) -> Bound {
-        self.bound.lock().clone()
+        let Bound { statement, parameters, .. } = self.bound.lock().clone();
+        Bound::new(statement, parameters)
     }
 
     pub fn bind(&self, bound: Bound) {
@@ -123,7 +133,7 @@ impl Statements {
         }
         *count += 1;
         let (statement, used) = (Arc::new(statement), Mutex::new(Instant::now()));
-        let bound = Mutex::new(Bound { statement: Arc::clone(&statement), parameters: None });
+        let bound = Mutex::new(Bound::new(Arc::clone(&statement), None));
         known.prepared.insert(id, Arc::new(Prepared { statement, bound, owner, used }));
         Ok(id)
     }

@@ -18,7 +18,7 @@ use insula_proto::flight::{
 use prost::Message;
 use tonic::Status;
 
-use super::{Service, query::no_transaction};
+use super::Service;
 use crate::{
     encode::{schema_or_nothing, wire_schema},
     identity::Caller,
@@ -28,20 +28,20 @@ use crate::{
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 
-const SERVED: [(&str, &str); 5] = [
+const SERVED: [(&str, &str); 9] = [
     ("CreatePreparedStatement", "ActionCreatePreparedStatementRequest -> ActionCreatePreparedStatementResult"),
     ("ClosePreparedStatement", "ActionClosePreparedStatementRequest -> nothing"),
+    ("BeginTransaction", "ActionBeginTransactionRequest -> ActionBeginTransactionResult"),
+    ("EndTransaction", "ActionEndTransactionRequest -> nothing"),
+    ("BeginSavepoint", "ActionBeginSavepointRequest -> ActionBeginSavepointResult"),
+    ("EndSavepoint", "ActionEndSavepointRequest -> nothing"),
     ("SetSessionOptions", "SetSessionOptionsRequest -> SetSessionOptionsResult"),
     ("GetSessionOptions", "GetSessionOptionsRequest -> GetSessionOptionsResult"),
     ("CloseSession", "CloseSessionRequest -> CloseSessionResult"),
 ];
 
 /// Actions of the protocol that Insula does not serve, and the reason.
-const UNSERVED: [(&str, &str); 8] = [
-    ("BeginTransaction", "transactions are not supported; every statement commits by itself"),
-    ("EndTransaction", "transactions are not supported; every statement commits by itself"),
-    ("BeginSavepoint", "savepoints are not supported; every statement commits by itself"),
-    ("EndSavepoint", "savepoints are not supported; every statement commits by itself"),
+const UNSERVED: [(&str, &str); 4] = [
     ("CreatePreparedSubstraitPlan", "Substrait plans are not supported; prepare SQL"),
     ("CancelQuery", "cancel a statement by cancelling its DoGet or DoPut"),
     ("CancelFlightInfo", "cancel a statement by cancelling its DoGet"),
@@ -58,6 +58,10 @@ impl Service {
         match action.r#type.as_str() {
             "CreatePreparedStatement" => self.create_prepared(caller, unpack(&action)?).await.map(Some),
             "ClosePreparedStatement" => self.close_prepared(caller, unpack(&action)?).map(|()| None),
+            "BeginTransaction" => self.begin_transaction(caller).map(Some),
+            "EndTransaction" => self.end_transaction(caller, unpack(&action)?).await.map(|()| None),
+            "BeginSavepoint" => self.begin_savepoint(caller, unpack(&action)?).await.map(Some),
+            "EndSavepoint" => self.end_savepoint(caller, unpack(&action)?).await.map(|()| None),
             "SetSessionOptions" => Ok(Some(self.set_options(caller, decode(&action)?))),
             "GetSessionOptions" => Ok(Some(options(&caller.session))),
             "CloseSession" => {
@@ -77,8 +81,8 @@ impl Service {
         caller: &Caller,
         request: ActionCreatePreparedStatementRequest,
     ) -> Result<Bytes, Status> {
-        no_transaction(request.transaction_id.as_ref())?;
-        let statement = self.describe(caller, &caller.session, &request.query, None).await?;
+        let session = self.session(caller, request.transaction_id.as_ref())?;
+        let statement = self.describe(caller, &session, &request.query, None).await?;
         let parameter_schema = schema_or_nothing(&wire_schema(&statement.description.parameters))?;
         let dataset_schema = schema_or_nothing(&statement.wire)?;
         let is_update = Some(statement.description.is_update);

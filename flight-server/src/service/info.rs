@@ -3,7 +3,7 @@
 //! JDBC casts each value by its union type, so the types are as exact as the values: flags are booleans, limits and the
 //! default isolation level 64-bit, bit masks and ordinals 32-bit. Only codes of the protocol; drivers choke on others.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use arrow_flight::{
     error::Result,
@@ -44,9 +44,10 @@ const KEYWORDS: [&str; 19] = [
     "TRUNCATE",
 ];
 
-pub fn sql_info(functions: FunctionNames) -> Result<SqlInfoData> {
+/// `transaction_timeout`: after which an idle one ends.
+pub fn sql_info(functions: FunctionNames, transaction_timeout: Duration) -> Result<SqlInfoData> {
     let mut info = SqlInfoDataBuilder::new();
-    server(&mut info);
+    server(&mut info, transaction_timeout);
     names(&mut info, functions);
     grammar(&mut info);
     limits(&mut info);
@@ -55,7 +56,7 @@ pub fn sql_info(functions: FunctionNames) -> Result<SqlInfoData> {
     info.build()
 }
 
-fn server(info: &mut SqlInfoDataBuilder) {
+fn server(info: &mut SqlInfoDataBuilder, transaction_timeout: Duration) {
     info.append(SqlInfo::FlightSqlServerName, "Insula");
     info.append(SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
     info.append(SqlInfo::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
@@ -64,13 +65,13 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::FlightSqlServerSubstrait, false);
     info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
     info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, "");
-    info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
+    info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::Savepoint as i32);
     info.append(SqlInfo::FlightSqlServerCancel, false);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, true);
-    info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
-    let handle_lifetime = i32::try_from(HANDLE_LIFETIME.as_millis()).unwrap_or(i32::MAX);
-    info.append(SqlInfo::FlightSqlServerStatementTimeout, handle_lifetime);
-    info.append(SqlInfo::FlightSqlServerTransactionTimeout, 0_i32);
+    info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, true);
+    let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    info.append(SqlInfo::FlightSqlServerStatementTimeout, millis(HANDLE_LIFETIME));
+    info.append(SqlInfo::FlightSqlServerTransactionTimeout, millis(transaction_timeout));
 }
 
 fn names(info: &mut SqlInfoDataBuilder, functions: FunctionNames) {
@@ -163,13 +164,19 @@ fn limits(info: &mut SqlInfoDataBuilder) {
 }
 
 fn transactions(info: &mut SqlInfoDataBuilder) {
-    let none = SqlTransactionIsolationLevel::SqlTransactionNone as i32;
-    info.append(SqlInfo::SqlDefaultTransactionIsolation, i64::from(none));
-    info.append(SqlInfo::SqlTransactionsSupported, false);
-    info.append(SqlInfo::SqlSupportedTransactionsIsolationLevels, mask(&[none]));
+    // Snapshot isolation keeps what REPEATABLE READ promises, and what the weaker levels do.
+    let level = SqlTransactionIsolationLevel::SqlTransactionRepeatableRead as i32;
+    let weaker = [
+        SqlTransactionIsolationLevel::SqlTransactionReadUncommitted as i32,
+        SqlTransactionIsolationLevel::SqlTransactionReadCommitted as i32,
+    ];
+    info.append(SqlInfo::SqlDefaultTransactionIsolation, i64::from(level));
+    info.append(SqlInfo::SqlTransactionsSupported, true);
+    info.append(SqlInfo::SqlSupportedTransactionsIsolationLevels, mask(&weaker) | mask(&[level]));
+    // They stand beside the transaction, and are refused once it has changed rows.
     info.append(SqlInfo::SqlDataDefinitionCausesTransactionCommit, false);
     info.append(SqlInfo::SqlDataDefinitionsInTransactionsIgnored, false);
-    info.append(SqlInfo::SqlSavepointsSupported, false);
+    info.append(SqlInfo::SqlSavepointsSupported, true);
 }
 
 fn results(info: &mut SqlInfoDataBuilder) {

@@ -9,6 +9,7 @@ mod info;
 mod metadata;
 mod put;
 mod query;
+mod transaction;
 mod work;
 mod xdbc;
 
@@ -64,7 +65,7 @@ impl Service {
         statements: Arc<Statements>,
         parameter_limit: usize,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let sql_info = info::sql_info(engine.functions())?;
+        let sql_info = info::sql_info(engine.functions(), engine.transaction_limits().idle)?;
         let seal = Seal::new().map_err(|e| format!("no random key for tickets: {e}"))?;
         let type_info = xdbc::type_info()?;
         Ok(Self { engine, executor, authenticator, statements, seal, sql_info, type_info, parameter_limit })

@@ -22,7 +22,7 @@ use insula_engine::{Engine, Error, ErrorKind, IngestMode, IngestTarget, Outcome}
 use prost::Message;
 use tonic::{Status, Streaming};
 
-use super::{Service, described, query::no_transaction, unserved};
+use super::{Service, described, unserved};
 use crate::{
     identity::Caller,
     statements::{Bound, Parameters, Prepared, Statement},
@@ -68,8 +68,8 @@ impl Service {
     }
 
     async fn update(&self, caller: &Caller, update: CommandStatementUpdate) -> Result<i64, Status> {
-        no_transaction(update.transaction_id.as_ref())?;
-        let outcome = self.execute(caller, &caller.session, &update.query, Vec::new()).await?;
+        let session = self.session(caller, update.transaction_id.as_ref())?;
+        let outcome = self.execute(caller, &session, &update.query, Vec::new()).await?;
         self.count(outcome).await
     }
 
@@ -81,7 +81,7 @@ impl Service {
     ) -> Result<i64, Status> {
         let prepared = self.prepared(caller, &update.prepared_statement_handle)?;
         let parameters = self.parameters(&prepared.statement, messages).await?;
-        let bound = Bound { statement: Arc::clone(&prepared.statement), parameters };
+        let bound = Bound::new(Arc::clone(&prepared.statement), parameters);
         match self.execute_bound(caller, &bound).await? {
             Some(outcome) => self.count(outcome).await,
             None => Ok(0),
@@ -99,12 +99,12 @@ impl Service {
         let as_prepared = &prepared.statement;
         let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
             Some(batch) => {
-                let (session, sql) = (&as_prepared.session, &as_prepared.sql);
-                Arc::new(self.describe(caller, session, sql, Some(batch.schema())).await?)
+                let (session, sql) = (as_prepared.session.now(), &as_prepared.sql);
+                Arc::new(self.describe(caller, &session, sql, Some(batch.schema())).await?)
             }
             None => Arc::clone(as_prepared),
         };
-        prepared.bind(Bound { statement, parameters });
+        prepared.bind(Bound::new(statement, parameters));
         let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(query.prepared_statement_handle) };
         Ok(result.encode_to_vec().into())
     }
@@ -139,11 +139,12 @@ impl Service {
         user_column: Option<String>,
         messages: Incoming,
     ) -> Result<i64, Status> {
+        let session = self.session(caller, ingest.transaction_id.as_ref())?;
         let target = target(ingest, user_column)?;
         let (schema, rows) = batches(messages)
             .await?
             .ok_or_else(|| Status::invalid_argument("the ingest stream ended before its schema"))?;
-        let stored = self.store(caller, target, schema, rows).await?;
+        let stored = self.store(caller, &session, target, schema, rows).await?;
         Ok(i64::try_from(stored).unwrap_or(i64::MAX))
     }
 
@@ -201,7 +202,6 @@ fn refusal(error: FlightError) -> Error {
 const USER_COLUMN: &str = "user_column";
 
 fn target(mut ingest: CommandStatementIngest, header: Option<String>) -> Result<IngestTarget, Status> {
-    no_transaction(ingest.transaction_id.as_ref())?;
     if ingest.temporary {
         return Err(Status::unimplemented("temporary tables are not supported; ingest into a table, and drop it"));
     }

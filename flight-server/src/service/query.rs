@@ -1,6 +1,8 @@
 //! Statements that return rows, or are treated so: GetFlightInfo, GetSchema and DoGet.
 //!
-//! Drivers send DDL and DML this way too. GetFlightInfo only plans them; they run at DoGet, once per ticket.
+//! Drivers send DDL and DML this way too. GetFlightInfo only plans them; they run at DoGet, once per ticket. Within a
+//! transaction they run at GetFlightInfo: the end of the transaction may overtake a DoGet that its driver sends in the
+//! background, and what runs there can be undone.
 
 use std::sync::Arc;
 
@@ -33,13 +35,13 @@ impl Service {
     ) -> Result<FlightInfo, Status> {
         match described(&descriptor)? {
             Command::CommandStatementQuery(query) => {
-                no_transaction(query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &caller.session, &query.query, None).await?);
-                self.statement_info(caller, descriptor, Bound { statement, parameters: None })
+                let session = self.session(caller, query.transaction_id.as_ref())?;
+                let statement = Arc::new(self.describe(caller, &session, &query.query, None).await?);
+                self.statement_info(caller, descriptor, Bound::new(statement, None)).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let bound = self.prepared(caller, &query.prepared_statement_handle)?.bound();
-                self.statement_info(caller, descriptor, bound)
+                self.statement_info(caller, descriptor, bound).await
             }
             command => {
                 let schema = self.metadata_schema(&command).ok_or_else(|| unserved(&command, "GetFlightInfo"))?;
@@ -53,8 +55,8 @@ impl Service {
     pub(super) async fn schema_of(&self, caller: &Caller, command: &Command) -> Result<SchemaRef, Status> {
         match command {
             Command::CommandStatementQuery(query) => {
-                no_transaction(query.transaction_id.as_ref())?;
-                Ok(self.describe(caller, &caller.session, &query.query, None).await?.wire)
+                let session = self.session(caller, query.transaction_id.as_ref())?;
+                Ok(self.describe(caller, &session, &query.query, None).await?.wire)
             }
             Command::CommandPreparedStatementQuery(query) => {
                 Ok(Arc::clone(&self.prepared(caller, &query.prepared_statement_handle)?.bound().statement.wire))
@@ -71,9 +73,9 @@ impl Service {
             }
             // The commands themselves as tickets: one round trip less, and each DoGet is a statement of its own.
             Command::CommandStatementQuery(query) => {
-                no_transaction(query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &caller.session, &query.query, None).await?);
-                self.run(caller, &Bound { statement, parameters: None }).await
+                let session = self.session(caller, query.transaction_id.as_ref())?;
+                let statement = Arc::new(self.describe(caller, &session, &query.query, None).await?);
+                self.run(caller, &Bound::new(statement, None)).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let bound = self.prepared(caller, &query.prepared_statement_handle)?.bound();
@@ -90,7 +92,7 @@ impl Service {
         self.statements.prepared(self.seal.open(Kind::Handle, handle, caller.identity.no)?)
     }
 
-    fn statement_info(
+    async fn statement_info(
         &self,
         caller: &Caller,
         descriptor: FlightDescriptor,
@@ -98,7 +100,13 @@ impl Service {
     ) -> Result<FlightInfo, Status> {
         let user = caller.identity.no;
         let wire = Arc::clone(&bound.statement.wire);
+        let (description, session) = (&bound.statement.description, &bound.session);
+        let at_once = description.at_once || description.has_effect && session.in_transaction();
         let id = self.statements.issue(user, bound);
+        if at_once {
+            // What it returned stays with the ticket.
+            drop(self.redeem(caller, &*self.statements.execution(id)?).await?);
+        }
         let statement_handle = self.seal.close(Kind::Ticket, id, user, TICKET_LIFETIME)?;
         let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec();
         info(descriptor, &wire, ticket.into())
@@ -157,8 +165,7 @@ impl Service {
             Some(batches) => batches.as_ref().clone(),
             None => Vec::new(),
         };
-        let statement = &bound.statement;
-        self.execute(caller, &statement.session, &statement.sql, parameters).await.map(Some)
+        self.execute(caller, &bound.session, &bound.statement.sql, parameters).await.map(Some)
     }
 }
 
@@ -175,14 +182,4 @@ fn info(descriptor: FlightDescriptor, schema: &Schema, ticket: Bytes) -> Result<
         ordered: false,
         app_metadata: Bytes::new(),
     })
-}
-
-/// Running a statement outside the transaction it names would commit what may be rolled back.
-pub(super) fn no_transaction(id: Option<&Bytes>) -> Result<(), Status> {
-    match id {
-        Some(id) if !id.is_empty() => {
-            Err(Status::unimplemented("transactions are not supported; leave out transaction_id"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -45,12 +45,13 @@ impl Service {
     pub(super) async fn store(
         &self,
         caller: &Caller,
+        session: &Arc<Session>,
         target: IngestTarget,
         schema: SchemaRef,
         rows: RowStream,
     ) -> Result<u64, Status> {
         let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
-        let session = Arc::clone(&caller.session);
+        let session = Arc::clone(session);
         let work = async move { engine.ingest(&user, &session, target, schema, rows).await };
         self.executor.run(work).await?.map_err(status::of)
     }

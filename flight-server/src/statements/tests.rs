@@ -10,12 +10,13 @@ const BOB: UserNo = UserNo(8);
 fn statement() -> Statement {
     let user = Identity { name: "alice".into(), no: ALICE, role: Role::User };
     let nothing = Arc::new(Schema::empty());
-    let description = Description { schema: nothing.clone(), parameters: nothing, is_update: true, has_effect: true };
+    let description =
+        Description { schema: nothing.clone(), parameters: nothing, is_update: true, has_effect: true, at_once: false };
     Statement::new("DELETE FROM t", Arc::new(Session::new(&user)), description)
 }
 
 fn bound() -> Bound {
-    Bound { statement: Arc::new(statement()), parameters: None }
+    Bound::new(Arc::new(statement()), None)
 }
 
 #[test]

@@ -3,10 +3,12 @@ use arrow::{
     datatypes::UInt32Type,
 };
 
+use std::time::Duration;
+
 use super::*;
 
 fn all() -> SqlInfoData {
-    sql_info(FunctionNames::default()).unwrap()
+    sql_info(FunctionNames::default(), Duration::from_secs(300)).unwrap()
 }
 
 #[test]
