@@ -161,18 +161,65 @@ pub async fn write(
     totals: Arc<Totals>,
 ) -> (Model, Option<Model>) {
     loop {
-        let step = step(&model, epoch, &mut rng);
-        match (client.update(&step.sql).await, step.count) {
-            (Ok(count), Some(expected)) => {
-                assert_eq!(count, expected, "{}", step.sql);
-                totals.acknowledged.fetch_add(1, Ordering::Relaxed);
-                model = step.after;
+        let after = match rng.below(4) {
+            0 => transaction(&client, epoch, &model, &mut rng, &killing).await,
+            _ => {
+                let step = step(&model, epoch, &mut rng);
+                run(&client, &step, &model, &killing).await.map_err(|()| Some(step.after))
             }
-            (Ok(count), None) => panic!("a duplicate key passed, {count} rows: {}", step.sql),
-            (Err(error), None) if error.code() == Some(Code::AlreadyExists) => {}
-            (Err(_), _) if killing.load(Ordering::SeqCst) => return (model, Some(step.after)),
-            (Err(error), _) => panic!("{}\n{:?} {error}", step.sql, error.code()),
+        };
+        match after {
+            Ok(after) => {
+                totals.acknowledged.fetch_add(1, Ordering::Relaxed);
+                model = after;
+            }
+            Err(in_flight) => return (model, in_flight),
         }
+    }
+}
+
+/// Some statements that are one commit, or none. The error is what may be there if the server died at the commit.
+async fn transaction(
+    client: &Client,
+    epoch: u64,
+    model: &Model,
+    rng: &mut Rng,
+    killing: &AtomicBool,
+) -> Result<Model, Option<Model>> {
+    control(client, "BEGIN", killing).await.map_err(|()| None)?;
+    let mut within = model.clone();
+    for _ in 0..=rng.below(3) {
+        let step = step(&within, epoch, rng);
+        within = run(client, &step, &within, killing).await.map_err(|()| None)?;
+    }
+    if rng.below(4) == 0 {
+        return control(client, "ROLLBACK", killing).await.map(|()| model.clone()).map_err(|()| None);
+    }
+    match control(client, "COMMIT", killing).await {
+        Ok(()) => Ok(within),
+        Err(()) => Err(Some(within)),
+    }
+}
+
+async fn control(client: &Client, sql: &str, killing: &AtomicBool) -> Result<(), ()> {
+    match client.update(sql).await {
+        Ok(_) => Ok(()),
+        Err(_) if killing.load(Ordering::SeqCst) => Err(()),
+        Err(error) => panic!("{sql}\n{:?} {error}", error.code()),
+    }
+}
+
+/// The model after a step that was acknowledged or refused; an error if the server is dying.
+async fn run(client: &Client, step: &Step, model: &Model, killing: &AtomicBool) -> Result<Model, ()> {
+    match (client.update(&step.sql).await, step.count) {
+        (Ok(count), Some(expected)) => {
+            assert_eq!(count, expected, "{}", step.sql);
+            Ok(step.after.clone())
+        }
+        (Ok(count), None) => panic!("a duplicate key passed, {count} rows: {}", step.sql),
+        (Err(error), None) if error.code() == Some(Code::AlreadyExists) => Ok(model.clone()),
+        (Err(_), _) if killing.load(Ordering::SeqCst) => Err(()),
+        (Err(error), _) => panic!("{}\n{:?} {error}", step.sql, error.code()),
     }
 }
 
