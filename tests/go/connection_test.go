@@ -88,3 +88,25 @@ func TestIngest(t *testing.T) {
 	_, err := ingest(adbc.OptionValueIngestModeCreate)
 	same(t, code(t, err), adbc.StatusAlreadyExists)
 }
+
+func TestTransactions(t *testing.T) {
+	one, other := connect(t), connect(t)
+	table := namespace(t, one) + ".kept"
+	update(t, one, "CREATE TABLE "+table+items)
+	err := one.(adbc.PostInitOptions).SetOption(adbc.OptionKeyAutoCommit, adbc.OptionValueDisabled)
+	if refused, ok := err.(adbc.Error); ok && refused.Code == adbc.StatusNotImplemented {
+		t.Skip("the server has no transactions yet")
+	}
+	must(t, err)
+	count := "SELECT count(*) FROM " + table
+	for i, end := range []func() error{
+		func() error { return one.Rollback(within(t)) },
+		func() error { return one.Commit(within(t)) },
+	} {
+		update(t, one, "INSERT INTO "+table+" VALUES (1, 'a'), (2, 'b')")
+		expect(t, rows(t, one, count), "2")
+		expect(t, rows(t, other, count), "0")
+		must(t, end())
+		expect(t, rows(t, other, count), []string{"0", "2"}[i])
+	}
+}
