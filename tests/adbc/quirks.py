@@ -43,7 +43,7 @@ class Insula(model.DriverQuirks):
         # The driver was not made by the foundry of the suite, and does not keep to its extra rules.
         quirk_foundry=False,
         # Off, and why:
-        connection_transactions=False,  # not there yet
+        connection_transactions=True,
         supported_xdbc_fields=[],  # the driver reports none of those that the suite knows
         connection_set_current_catalog=False,  # there is one; and see BROKEN_DRIVER on test_set_current_schema
         connection_get_statistics=False,  # the driver does not implement GetStatistics

@@ -93,11 +93,7 @@ func TestTransactions(t *testing.T) {
 	one, other := connect(t), connect(t)
 	table := namespace(t, one) + ".kept"
 	update(t, one, "CREATE TABLE "+table+items)
-	err := one.(adbc.PostInitOptions).SetOption(adbc.OptionKeyAutoCommit, adbc.OptionValueDisabled)
-	if refused, ok := err.(adbc.Error); ok && refused.Code == adbc.StatusNotImplemented {
-		t.Skip("the server has no transactions yet")
-	}
-	must(t, err)
+	must(t, one.(adbc.PostInitOptions).SetOption(adbc.OptionKeyAutoCommit, adbc.OptionValueDisabled))
 	count := "SELECT count(*) FROM " + table
 	for i, end := range []func() error{
 		func() error { return one.Rollback(within(t)) },

@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -26,7 +25,6 @@ class TransactionTest {
     void table() throws SQLException {
         items = namespace() + ".items";
         try (Connection connection = admin()) {
-            assumeTrue(connection.getMetaData().supportsTransactions(), "the server has no transactions yet");
             change(connection, "CREATE TABLE " + items + " (id BIGINT PRIMARY KEY, name VARCHAR)");
         }
     }
@@ -95,7 +93,7 @@ class TransactionTest {
                     change(one, "COMMIT");
                     change(other, "COMMIT");
                 });
-                assertTrue(String.valueOf(aborted.getCause()).contains("ABORTED"), aborted.toString());
+                assertTrue(aborted.getMessage().contains("conflict"), aborted.toString());
                 assertEquals(List.of("1|one"), rows(one, "SELECT * FROM " + items));
             }
         });
