@@ -26,6 +26,7 @@ use crate::{
     functions::{Constant, Functions, WHERE, WHO},
     session::Settings,
     sql::{SystemColumns, types::Types},
+    statement::held,
     table::{CatalogList, Tables},
 };
 
@@ -111,7 +112,7 @@ pub(crate) struct Context {
 impl Context {
     /// The logical plan of one SQL statement; nothing is read or changed.
     pub fn plan(&self, statement: Ast) -> Result<LogicalPlan> {
-        Ok(self.planner().sql_statement_to_plan(statement)?)
+        Ok(held::text(self.planner().sql_statement_to_plan(statement)?)?)
     }
 
     pub fn plan_query(&self, query: Query) -> Result<LogicalPlan> {

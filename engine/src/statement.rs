@@ -3,6 +3,7 @@
 pub(crate) mod define;
 mod direct;
 mod explain;
+pub(crate) mod held;
 mod jobs;
 pub(crate) mod output;
 pub(crate) mod parameters;
