@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let storage = protox::compile(["insula/storage/v1/storage.proto"], ["."])?;
     tonic_prost_build::configure().compile_fds(storage)?;
 
-    let wire = ["arrow/flight/protocol/Flight.proto", "arrow/flight/protocol/sql/FlightSql.proto"];
+    let admin = protox::compile(["insula/v1/admin.proto"], ["."])?;
+    tonic_prost_build::configure().compile_fds(admin)?;
+
+    let wire =
+        ["arrow/flight/protocol/Flight.proto", "arrow/flight/protocol/sql/FlightSql.proto", "insula/v1/admin.proto"];
     let described = protox::compile(wire, ["."])?;
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("flight_descriptor.bin"), described.encode_to_vec())?;
@@ -43,6 +47,6 @@ fn lacking(described: FileDescriptorSet) -> FileDescriptorSet {
         ..file
     };
     FileDescriptorSet {
-        file: described.file.into_iter().filter(|file| file.package() != "google.protobuf").map(cut).collect(),
+        file: described.file.into_iter().filter(|file| file.package().starts_with("arrow.")).map(cut).collect(),
     }
 }

@@ -47,6 +47,16 @@ TICKET="$("$GRPCURL" -plaintext -H "$LOGIN" -d "$DESCRIPTOR" "$ADDRESS" "$FLIGHT
 expect "DoGet sends the rows" '"dataBody"' -H "$LOGIN" -d "{\"ticket\":\"$TICKET\"}" "$ADDRESS" "$FLIGHT/DoGet"
 expect "a malformed ticket is refused" InvalidArgument -H "$LOGIN" -d '{"ticket":"cnViYmlzaA=="}' "$ADDRESS" "$FLIGHT/DoGet"
 expect "an unknown action is refused" Unimplemented -H "$LOGIN" -d '{"type":"NoSuchAction"}' "$ADDRESS" "$FLIGHT/DoAction"
+ADMIN=insula.v1.Admin
+expect "reflection describes Admin" "rpc KillQuery" "$ADDRESS" describe "$ADMIN"
+expect "Admin wants a login" Unauthenticated "$ADDRESS" "$ADMIN/ListQueries"
+expect "Admin lists sessions" '"user": "admin"' -H "$LOGIN" "$ADDRESS" "$ADMIN/ListSessions"
+expect "Admin counts what runs" '"memoryLimitBytes"' -H "$LOGIN" "$ADDRESS" "$ADMIN/Stats"
+expect "Admin flushes" '{' -H "$LOGIN" "$ADDRESS" "$ADMIN/Flush"
+expect "Admin kills nothing that is not there" NotFound -H "$LOGIN" \
+    -d '{"query_id":"00000000-0000-4000-8000-000000000000"}' "$ADDRESS" "$ADMIN/KillQuery"
+expect "ListFlights lists the system tables" '"endpoint"' -H "$LOGIN" "$ADDRESS" "$FLIGHT/ListFlights"
+expect "PollFlightInfo completes" '"progress": 1' -H "$LOGIN" -d "$DESCRIPTOR" "$ADDRESS" "$FLIGHT/PollFlightInfo"
 
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]

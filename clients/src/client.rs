@@ -14,6 +14,7 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use insula_proto::admin::admin_client::AdminClient;
 use prost::Message;
 use tonic::{
     Request,
@@ -26,6 +27,7 @@ use crate::{Answer, Connection, Credentials, Error, Prepared, Result, Rows, conn
 /// A user's connection to a server. Clones share the connection and the session.
 #[derive(Clone, Debug)]
 pub struct Client {
+    channel: Channel,
     flight: FlightServiceClient<Channel>,
     metadata: MetadataMap,
 }
@@ -40,9 +42,9 @@ impl Client {
     pub async fn open(connection: &Connection, credentials: &Credentials) -> Result<Self> {
         let channel = connection.open().await?;
         // One row cannot be split over messages, so the size of a message is the server's to bound.
-        let flight = FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        let flight = FlightServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
         let metadata = connect::authenticate(&flight, credentials).await?;
-        Ok(Self { flight, metadata })
+        Ok(Self { channel, flight, metadata })
     }
 
     /// The same client, whose requests carry one more header.
@@ -58,6 +60,11 @@ impl Client {
     /// The client beneath, for calls that have no method here; see [`Client::request`].
     pub fn flight(&self) -> FlightServiceClient<Channel> {
         self.flight.clone()
+    }
+
+    /// Insula's service for maintenance and for a view of what runs, over the same connection; see [`Client::request`].
+    pub fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel.clone())
     }
 
     /// A request with the user's identity.

@@ -33,5 +33,7 @@ pub use client::Client;
 pub use connect::{Connection, Credentials};
 pub use error::{Error, Result};
 pub use ingest::{Ingest, IngestMode};
+/// Messages of [`Client::admin`].
+pub use insula_proto::admin;
 pub use prepared::Prepared;
 pub use rows::{Answer, Rows};

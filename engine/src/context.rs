@@ -24,9 +24,11 @@ use datafusion::{
 use crate::{
     Engine, Identity, Result,
     functions::{Constant, Functions, WHERE, WHO},
+    running::Queries,
     session::Settings,
     sql::{SystemColumns, types::Types},
     statement::held,
+    system::{self, SystemTable},
     table::{CatalogList, Tables},
 };
 
@@ -46,11 +48,12 @@ pub(crate) struct Template {
     /// shared, and has no tables at all.
     direct: Arc<SessionState>,
     functions: Arc<Functions>,
+    queries: Arc<Queries>,
 }
 
 impl Template {
     /// `memory`: bytes of all statements together.
-    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>) -> Self {
+    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>, queries: Arc<Queries>) -> Self {
         let mut config = SessionConfig::new()
             .with_batch_size(batch_rows(memory))
             .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
@@ -74,11 +77,16 @@ impl Template {
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();
         let direct = SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(Vec::new());
-        Self { state, direct: Arc::new(direct.build()), functions }
+        Self { state, direct: Arc::new(direct.build()), functions, queries }
+    }
+
+    /// What all statements share: the memory pool, the disk manager, the caches.
+    pub fn runtime(&self) -> &RuntimeEnv {
+        self.state.runtime_env()
     }
 
     /// A context for one statement of `user`.
-    pub fn context(&self, user: &Identity, settings: &Settings, tables: Arc<Tables>) -> Context {
+    pub fn context(&self, user: &Identity, settings: Settings, tables: Arc<Tables>) -> Context {
         let mut state = self.state.clone();
         state.register_catalog_list(Arc::new(CatalogList(Arc::clone(&tables))));
         if settings.time_zone != Settings::DEFAULT_TIME_ZONE {
@@ -91,8 +99,9 @@ impl Template {
             direct: (settings.time_zone == Settings::DEFAULT_TIME_ZONE).then(|| Arc::clone(&self.direct)),
             functions: Arc::clone(&self.functions),
             types: Arc::new(Types { zone: settings.time_zone.as_str().into() }),
-            user: Arc::clone(&user.name),
-            schema: settings.schema.clone(),
+            queries: Arc::clone(&self.queries),
+            user: user.clone(),
+            settings,
             tables,
         }
     }
@@ -104,8 +113,9 @@ pub(crate) struct Context {
     direct: Option<Arc<SessionState>>,
     functions: Arc<Functions>,
     types: Arc<Types>,
-    user: Arc<str>,
-    schema: String,
+    queries: Arc<Queries>,
+    user: Identity,
+    pub settings: Settings,
     pub tables: Arc<Tables>,
 }
 
@@ -155,6 +165,12 @@ impl Context {
         self.direct.as_deref()
     }
 
+    /// Plans from now on deal no rows out to other partitions for the sake of the processors alone.
+    pub fn without_exchanges(mut self) -> Self {
+        self.state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+        self
+    }
+
     /// What operators run with.
     pub fn task(&self) -> Arc<TaskContext> {
         let none = HashMap::new;
@@ -173,6 +189,11 @@ impl Context {
 
 impl ContextProvider for Context {
     fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
+        let catalog = name.catalog().unwrap_or(Engine::CATALOG);
+        if catalog == Engine::CATALOG && name.schema() == Some(system::NAMESPACE) {
+            let table = SystemTable::new(name.table(), &self.user, &self.queries)?;
+            return Ok(provider_as_source(Arc::new(table)));
+        }
         Ok(provider_as_source(self.tables.provider(&name)?))
     }
 
@@ -200,10 +221,10 @@ impl ContextProvider for Context {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         if let Some(name) = WHO.iter().find(|who| **who == name) {
-            return Some(Constant::function(name, &self.user));
+            return Some(Constant::function(name, &self.user.name));
         }
         if let Some(name) = WHERE.iter().find(|place| **place == name) {
-            let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.schema };
+            let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.settings.schema };
             return Some(Constant::function(name, value));
         }
         self.functions.scalar.get(name).cloned()

@@ -15,9 +15,18 @@ use insula_proto::UserNo;
 use insula_storage::{CheckReport, Finding, Store, StoreConfig};
 
 use crate::{
-    Identity, Result, Session, Transaction, TransactionLimits, catalog::Catalog, context::Template,
-    functions::Functions, memory_pool::StatementPool, statement::Request, table::OBJECT_STORE_URL,
-    transaction::Transactions, users::Users,
+    Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
+    catalog::Catalog,
+    context::Template,
+    functions::Functions,
+    memory_pool::StatementPool,
+    plans::Plans,
+    running::Queries,
+    statement::Request,
+    system::{self, Kind},
+    table::OBJECT_STORE_URL,
+    transaction::Transactions,
+    users::Users,
 };
 
 pub struct EngineConfig {
@@ -42,9 +51,6 @@ pub struct Description {
     pub is_update: bool,
     /// It must run exactly once, though it may return rows (FLUSH). True whenever `is_update` is.
     pub has_effect: bool,
-    /// It begins, ends or marks a transaction, and what follows must find that done: it is to run when it is asked for,
-    /// and not when its rows are.
-    pub at_once: bool,
 }
 
 pub enum Outcome {
@@ -103,6 +109,10 @@ pub struct Engine {
     functions: Arc<Functions>,
     template: Template,
     transactions: Transactions,
+    plans: Plans,
+    queries: Arc<Queries>,
+    /// Bytes of all statements together.
+    memory_limit: usize,
 }
 
 impl Engine {
@@ -121,8 +131,10 @@ impl Engine {
         let functions = Arc::new(Functions::new(&store));
         let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
         let transactions = Transactions::new(&store, &runtime.memory_pool, config.transactions);
-        let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions));
-        Ok(Arc::new(Self { store, catalog, users, functions, template, transactions }))
+        let queries = Arc::<Queries>::default();
+        let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions), Arc::clone(&queries));
+        let (plans, memory_limit) = (Plans::new(), config.memory_limit);
+        Ok(Arc::new(Self { store, catalog, users, functions, template, transactions, plans, queries, memory_limit }))
     }
 
     /// Checks a password. Wrong password and unknown user are the same `Unauthenticated`, in the same time.
@@ -145,20 +157,70 @@ impl Engine {
         self.users.identity(user)
     }
 
-    /// Plans; changes nothing. `bound`: types of the parameters that are bound already, where they are; they decide
-    /// the types of parameters about which the statement itself says nothing.
+    /// A statement, parsed, and planned no more often than needed. Nothing is run.
+    pub fn plan(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
+        self.plans.of_sql(user, sql)
+    }
+
+    /// The same of a Substrait plan.
+    pub fn plan_substrait(&self, user: &Identity, message: &[u8]) -> Result<Arc<Plan>> {
+        Plan::of_substrait(user, message).map(Arc::new)
+    }
+
+    /// Changes nothing. `bound`: types of the parameters that are bound already, where they are; they decide the types
+    /// of parameters about which the statement itself says nothing.
     pub async fn describe(
         self: &Arc<Self>,
         user: &Identity,
         session: &Arc<Session>,
-        sql: &str,
+        plan: &Plan,
         bound: Option<&Schema>,
     ) -> Result<Description> {
-        Request::new(self, user, session).describe(sql, bound).await
+        let running = &self.begin(user, session, plan.text());
+        running.guard(Box::pin(Request::new(self, user, session, running).describe(plan, bound))).await
+    }
+
+    /// Does the last description of the statement still hold? Cheap.
+    pub fn is_true(&self, user: &Identity, session: &Session, plan: &Plan) -> bool {
+        plan.is_true(&self.catalog.snapshot(), user, session)
+    }
+
+    /// Enters a statement among those that run, where its user sees it and can end it.
+    pub fn begin(&self, user: &Identity, session: &Arc<Session>, text: &Arc<str>) -> Running {
+        self.queries.begin(user, session, text)
     }
 
     /// Runs one statement. `params`: batches whose columns are `$1, $2, …`; each row is one execution; a query's results
     /// are concatenated, an update's counts added up.
+    pub async fn run(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        plan: &Plan,
+        params: Vec<RecordBatch>,
+        running: Running,
+    ) -> Result<Outcome> {
+        let request = Request::new(self, user, session, &running);
+        Ok(match running.guard(Box::pin(request.execute(plan, params))).await? {
+            Outcome::Rows { schema, rows } => Outcome::Rows { schema, rows: running.watch(rows) },
+            count => count,
+        })
+    }
+
+    /// A query whose rows can be read in parts; `None`: it is read whole.
+    pub async fn parts(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        plan: &Plan,
+        params: Vec<RecordBatch>,
+    ) -> Result<Option<Arc<Parts>>> {
+        let running = &self.begin(user, session, plan.text());
+        let request = Request::new(self, user, session, running);
+        Ok(running.guard(Box::pin(request.parts(plan, params))).await?.map(Arc::new))
+    }
+
+    /// Plans and runs one statement.
     pub async fn execute(
         self: &Arc<Self>,
         user: &Identity,
@@ -166,7 +228,28 @@ impl Engine {
         sql: &str,
         params: Vec<RecordBatch>,
     ) -> Result<Outcome> {
-        Request::new(self, user, session).execute(sql, params).await
+        let plan = self.plan(user, sql)?;
+        self.run(user, session, &plan, params, self.begin(user, session, plan.text())).await
+    }
+
+    /// The statements that run now: the user's own, for an admin everybody's.
+    pub fn running(&self, user: &Identity) -> Vec<QueryInfo> {
+        self.queries.visible_to(user)
+    }
+
+    /// Cancels a statement of the user, or as admin of anybody.
+    pub fn kill(&self, user: &Identity, query: &str) -> Result<()> {
+        self.queries.kill(user, query)
+    }
+
+    /// Cancels whatever a session has left running.
+    pub fn cancel_session(&self, session: &Arc<Session>) {
+        self.queries.cancel_session(session);
+    }
+
+    /// Bytes that running statements have reserved, and bytes that they may reserve.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.template.runtime().memory_pool.reserved(), self.memory_limit)
     }
 
     /// Stores a stream of rows, all or nothing; an error item from the stream (client gone) stores nothing. Returns the
@@ -179,7 +262,9 @@ impl Engine {
         schema: SchemaRef,
         rows: RowStream,
     ) -> Result<u64> {
-        crate::ingest::run(&Request::new(self, user, session), target, schema, rows).await
+        let running = &self.begin(user, session, &"(ingest)".into());
+        let request = Request::new(self, user, session, running);
+        running.guard(Box::pin(crate::ingest::run(&request, target, schema, rows))).await
     }
 
     /// Begins a transaction that statements name, by a session [`Session::within`] it. It ends with `session`.
@@ -218,7 +303,11 @@ impl Engine {
 
     /// Namespaces, in order of name.
     pub fn namespaces(&self, _user: &Identity) -> Vec<String> {
-        self.catalog.snapshot().namespaces().map(String::from).collect()
+        let snapshot = self.catalog.snapshot();
+        let mut names: Vec<String> = snapshot.namespaces().map(String::from).collect();
+        names.push(system::NAMESPACE.into());
+        names.sort_unstable();
+        names
     }
 
     /// Tables that the user may see, in order of namespace and name.
@@ -231,7 +320,16 @@ impl Engine {
             schema: table.schema(),
             key: table.key.iter().map(|i| table.columns[*i].field.name().clone()).collect(),
         };
-        snapshot.tables().map(info).collect()
+        let system = Kind::ALL.into_iter().map(|kind| TableInfo {
+            namespace: system::NAMESPACE.into(),
+            name: kind.name().into(),
+            table_type: "SYSTEM TABLE",
+            schema: kind.schema(),
+            key: Vec::new(),
+        });
+        let mut tables: Vec<_> = snapshot.tables().map(info).chain(system).collect();
+        tables.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        tables
     }
 
     pub fn functions(&self) -> FunctionNames {
@@ -250,7 +348,8 @@ impl Engine {
         session: &Arc<Session>,
         tables: &[&str],
     ) -> Result<Box<dyn std::any::Any + Send>> {
-        let context = Request::new(self, user, session).context(Default::default())?;
+        let running = &self.begin(user, session, &"".into());
+        let context = Request::new(self, user, session, running).context(Default::default())?;
         for table in tables {
             context.tables.provider(&datafusion::common::TableReference::bare(*table))?;
         }
@@ -271,6 +370,10 @@ impl Engine {
 
     pub(crate) fn transactions(&self) -> &Transactions {
         &self.transactions
+    }
+
+    pub(crate) fn queries(&self) -> &Queries {
+        &self.queries
     }
 
     pub(crate) fn template(&self) -> &Template {

@@ -57,6 +57,7 @@ pub(crate) async fn run(
         None => gather(&context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
         Some(column) => Some(gather_owned(request, &context, (&shape, column), &mut batches, &mut intake).await?),
     };
+    request.running.commits()?;
     let rows = if is_new {
         catalog.create_filled(&table, intake.filling()?, target.mode == IngestMode::Replace).await?
     } else {

@@ -168,6 +168,16 @@ impl Session {
         self.settings.write().oracle = true;
     }
 
+    /// Is there an option of this name?
+    pub fn knows(&self, name: &str) -> bool {
+        canonical(name).is_ok()
+    }
+
+    /// Is it the option that says where one-part names lead?
+    pub fn names_schema(&self, name: &str) -> bool {
+        canonical(name).is_ok_and(|name| name == "schema")
+    }
+
     /// Sets one option by the name that `SET` takes; names outside [`Session::options`] are refused.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         let mut settings = self.settings.write();

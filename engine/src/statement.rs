@@ -5,9 +5,13 @@ mod direct;
 mod explain;
 pub(crate) mod held;
 mod jobs;
+mod many;
 pub(crate) mod output;
 pub(crate) mod parameters;
+pub(crate) mod parts;
+pub(crate) mod plan;
 pub(crate) mod query;
+pub(crate) mod substrait;
 mod utility;
 
 use std::sync::Arc;
@@ -19,7 +23,7 @@ use arrow::{
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 
 use crate::{
-    Description, Engine, Error, ErrorKind, Identity, Outcome, Result, Session,
+    Description, Engine, Error, ErrorKind, Identity, Outcome, Result, Running, Session,
     catalog::Snapshot,
     context::{Context, visible_columns},
     session::Settings,
@@ -29,6 +33,8 @@ use crate::{
     write::Write,
 };
 pub(crate) use define::Definition;
+use parts::Parts;
+use plan::{Plan, Source};
 pub(crate) use utility::Utility;
 
 /// What a statement does, by how it has to be run.
@@ -49,7 +55,7 @@ impl Work {
     /// What it does outside of any transaction, if it does.
     pub fn alone(&self) -> Option<&'static str> {
         match self {
-            Self::Query(_) | Self::Write(_) | Self::Control(_) => None,
+            Self::Query(_) | Self::Write(_) | Self::Control(_) | Self::Utility(Utility::KillQuery(_)) => None,
             Self::Define(definition) => definition.is_lasting().then_some("a definition"),
             Self::Utility(utility) => utility.has_effect().then_some("maintenance"),
         }
@@ -80,13 +86,15 @@ pub(crate) struct Request<'a> {
     pub engine: &'a Arc<Engine>,
     pub user: &'a Identity,
     pub session: &'a Arc<Session>,
+    /// Its place among the statements that run.
+    pub running: &'a Running,
     /// Of the transaction in which it is made.
     moment: Option<Moment>,
 }
 
 impl<'a> Request<'a> {
-    pub fn new(engine: &'a Arc<Engine>, user: &'a Identity, session: &'a Arc<Session>) -> Self {
-        Self { engine, user, session, moment: None }
+    pub fn new(engine: &'a Arc<Engine>, user: &'a Identity, session: &'a Arc<Session>, running: &'a Running) -> Self {
+        Self { engine, user, session, running, moment: None }
     }
 
     /// The same within a transaction.
@@ -114,79 +122,99 @@ impl<'a> Request<'a> {
         if let Some(moment) = &self.moment {
             tables.read_at(&moment.view);
         }
-        Ok(self.engine.template().context(self.user, &settings, tables))
+        Ok(self.engine.template().context(self.user, settings, tables))
     }
 
     /// Plans without running. `bound`: types of the parameters that are bound already.
-    pub async fn describe(&self, sql: &str, bound: Option<&Schema>) -> Result<Description> {
-        let Parsed { statement, named } = parse(sql)?;
+    pub async fn describe(&self, plan: &Plan, bound: Option<&Schema>) -> Result<Description> {
+        plan.check(self.user)?;
         let nothing: SchemaRef = Arc::new(Schema::empty());
-        let work = classify(statement, named)?;
-        let at_once = matches!(work, Work::Control(_));
-        Ok(match work {
-            Work::Query(ast) => {
-                let plan = explain::plan(&self.context(named)?, *ast)?;
-                let parameters = parameters::schema(&plan, bound)?;
-                let schema = output::schema(&parameters::with_types(&plan, &parameters)?);
-                Description { schema, parameters, is_update: false, has_effect: false, at_once: false }
+        Ok(match &plan.source {
+            Source::Query(_) | Source::Substrait(_) => {
+                let query = plan.query(self, &self.context(plan.named)?).await?;
+                let (parameters, schema) = query.schemas(bound)?;
+                Description { schema, parameters, is_update: false, has_effect: false }
             }
-            Work::Write(write) => {
-                let parameters = parameters::schema(write.plan(&self.context(named)?)?.query(), bound)?;
-                Description { schema: nothing, parameters, is_update: true, has_effect: true, at_once }
+            Source::Write(write) => {
+                let parameters = parameters::schema(write.plan(&self.context(plan.named)?)?.query(), bound)?;
+                Description { schema: nothing, parameters, is_update: true, has_effect: true }
             }
-            Work::Define(_) | Work::Control(_) => Description {
-                parameters: Arc::clone(&nothing),
-                schema: nothing,
-                is_update: true,
-                has_effect: true,
-                at_once,
-            },
-            Work::Utility(utility) => Description {
-                schema: utility.schema(),
-                parameters: nothing,
-                is_update: false,
-                has_effect: utility.has_effect(),
-                at_once,
+            Source::Control | Source::Other => match work_of(plan.text())? {
+                Work::Utility(utility) => Description {
+                    schema: utility.schema(),
+                    parameters: nothing,
+                    is_update: false,
+                    has_effect: utility.has_effect(),
+                },
+                _ => {
+                    Description { parameters: Arc::clone(&nothing), schema: nothing, is_update: true, has_effect: true }
+                }
             },
         })
     }
 
-    pub async fn execute(&self, sql: &str, params: Vec<RecordBatch>) -> Result<Outcome> {
-        let Parsed { statement, named } = parse(sql)?;
-        let work = classify(statement, named)?;
-        match self.session.transaction() {
-            Some(transaction) if !matches!(work, Work::Control(_)) => {
-                run_within(self, &transaction, work, named, params).await
+    /// See [`parts::of_query`]; `None` for whatever is no query. Within a transaction rows are read whole, for they are
+    /// those of its moment, and keep it from being idle.
+    pub async fn parts(&self, plan: &Plan, params: Vec<RecordBatch>) -> Result<Option<Parts>> {
+        plan.check(self.user)?;
+        if !plan.is_query() || self.session.in_transaction() {
+            return Ok(None);
+        }
+        let mut replans = Replans::default();
+        loop {
+            let context = self.context(plan.named)?;
+            let query = plan.query(self, &context).await?;
+            match parts::of_query(self.user.no, context, &query, &params).await {
+                Err(error) if replans.allow(self.engine, &error).await? => {}
+                parts => return parts,
             }
-            _ => self.run(work, named, params).await,
+        }
+    }
+
+    pub async fn execute(&self, plan: &Plan, params: Vec<RecordBatch>) -> Result<Outcome> {
+        plan.check(self.user)?;
+        match self.session.transaction() {
+            Some(transaction) if !matches!(plan.source, Source::Control) => {
+                run_within(self, &transaction, plan, params).await
+            }
+            _ => self.run(plan, params).await,
         }
     }
 
     /// Runs a statement by itself, or at the request's moment.
-    pub async fn run(&self, work: Work, named: SystemColumns, params: Vec<RecordBatch>) -> Result<Outcome> {
-        match work {
-            Work::Query(ast) => {
+    pub async fn run(&self, plan: &Plan, params: Vec<RecordBatch>) -> Result<Outcome> {
+        match &plan.source {
+            Source::Query(_) | Source::Substrait(_) => {
                 let mut replans = Replans::default();
                 loop {
-                    match self.query_once(&ast, named, &params).await {
+                    match self.query_once(plan, &params).await {
                         Err(error) if replans.allow(self.engine, &error).await? => {}
                         outcome => return outcome,
                     }
                 }
             }
-            Work::Write(write) => write.run(self, named, params).await.map(Outcome::Count),
-            Work::Define(definition) => definition.run(self, named).await.map(Outcome::Count),
-            Work::Utility(utility) => utility.run(self).await,
-            Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
+            Source::Write(write) => write.run(self, plan.named, params).await.map(Outcome::Count),
+            Source::Control | Source::Other => match work_of(plan.text())? {
+                Work::Define(definition) => definition.run(self, plan.named).await.map(Outcome::Count),
+                Work::Utility(utility) => utility.run(self).await,
+                Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
+                Work::Query(_) | Work::Write(_) => Err(Error::internal("a text changed its meaning")),
+            },
         }
     }
 
     /// `Stale` if a table was altered while it was planned.
-    pub async fn query_once(&self, ast: &Ast, named: SystemColumns, params: &[RecordBatch]) -> Result<Outcome> {
-        let context = self.context(named)?;
-        let plan = explain::plan(&context, ast.clone())?;
-        query::run(context, plan, params.to_vec()).await
+    pub async fn query_once(&self, plan: &Plan, params: &[RecordBatch]) -> Result<Outcome> {
+        let context = self.context(plan.named)?;
+        let query = plan.query(self, &context).await?;
+        query::run(context, query, params).await
     }
+}
+
+/// What a statement that is parsed anew each time does.
+pub(crate) fn work_of(text: &str) -> Result<Work> {
+    let Parsed { statement, named } = parse(text)?;
+    classify(statement, named)
 }
 
 fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {

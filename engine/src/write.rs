@@ -132,7 +132,9 @@ impl Write {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
         check_may_write(request.user, plan.table())?;
-        take_in(request.engine.store(), &context, &plan, params).await?.commit().await
+        let intake = take_in(request.engine.store(), &context, &plan, params).await?;
+        request.running.commits()?;
+        intake.commit().await
     }
 
     /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
@@ -147,6 +149,7 @@ impl Write {
         if set.affected() == 0 {
             return Ok(0);
         }
+        request.running.commits()?;
         Ok(store.commit(&lock, set).await?.rows)
     }
 }

@@ -29,6 +29,15 @@ impl Deadline {
         }
     }
 
+    /// Ready when the time is up; never, without a limit.
+    pub async fn expired(self) -> Status {
+        match self.0 {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+        exceeded()
+    }
+
     /// Ends a stream with an error when its time is up; the work behind it is dropped with it.
     pub fn stream<T: Send + 'static>(
         self,

@@ -1,7 +1,8 @@
 //! Arrow batches on their way out, in types that every Flight SQL client reads.
 //!
 //! Older Java, JS and C# clients know no views, and few know dictionaries or run-end encoding; so a result's *wire
-//! schema* has none. FlightInfo, GetSchema, prepared statements and DoGet all take it from here, since clients compare.
+//! schema* has none, unless its client asked for them ([`crate::format`]). FlightInfo, GetSchema, prepared statements
+//! and DoGet all take it from here, since clients compare.
 
 use std::sync::Arc;
 
@@ -12,52 +13,71 @@ use arrow::{
     error::ArrowError,
     ipc::writer::IpcWriteOptions,
 };
-use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc, encode::FlightDataEncoderBuilder, error::FlightError};
+use arrow_flight::{
+    FlightData, IpcMessage, SchemaAsIpc,
+    encode::{DictionaryHandling, FlightDataEncoderBuilder},
+    error::FlightError,
+    utils::batches_to_flight_data,
+};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use insula_engine::RowStream;
 use tonic::Status;
 
-use crate::status;
+use crate::{
+    format::{Format, Types},
+    status,
+};
 
 #[cfg(test)]
 mod tests;
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
 
+/// How rows are put into messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding {
+    pub format: Format,
+    /// Bytes that a message aims at; a row is never cut.
+    pub message_size: usize,
+}
+
 /// The schema under which rows of this schema travel. Names, nullability and metadata stay.
-pub fn wire_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<_> = schema.fields().iter().map(wire_field).collect();
+pub fn wire_schema(schema: &Schema, types: Types) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(|field| wire_field(field, types)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn wire_field(field: &FieldRef) -> FieldRef {
-    match wire_type(field.data_type()) {
+fn wire_field(field: &FieldRef, types: Types) -> FieldRef {
+    match wire_type(field.data_type(), types) {
         Some(data_type) => Arc::new(field.as_ref().clone().with_data_type(data_type)),
         None => Arc::clone(field),
     }
 }
 
 /// `None`: as it is.
-fn wire_type(data_type: &DataType) -> Option<DataType> {
-    let nested = |field: &FieldRef| wire_type(field.data_type()).map(|_| wire_field(field));
+fn wire_type(data_type: &DataType, types: Types) -> Option<DataType> {
+    let plain = |data_type: &DataType| wire_type(data_type, types).unwrap_or_else(|| data_type.clone());
+    let nested = |field: &FieldRef| wire_type(field.data_type(), types).map(|_| wire_field(field, types));
     match data_type {
+        DataType::Utf8View | DataType::BinaryView if types.views => None,
+        DataType::Dictionary(key, values) if types.dictionaries => {
+            wire_type(values, types).map(|values| DataType::Dictionary(key.clone(), Box::new(values)))
+        }
         DataType::Utf8View => Some(DataType::Utf8),
         DataType::BinaryView => Some(DataType::Binary),
-        DataType::Dictionary(_, values) => Some(wire_type(values).unwrap_or_else(|| values.as_ref().clone())),
-        DataType::RunEndEncoded(_, values) => {
-            Some(wire_type(values.data_type()).unwrap_or_else(|| values.data_type().clone()))
-        }
+        DataType::Dictionary(_, values) => Some(plain(values)),
+        DataType::RunEndEncoded(_, values) => Some(plain(values.data_type())),
         DataType::List(item) => nested(item).map(DataType::List),
         // The Flight encoder would announce a large list as a list without making it one.
         DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            Some(DataType::List(wire_field(item)))
+            Some(DataType::List(wire_field(item, types)))
         }
         DataType::FixedSizeList(item, size) => nested(item).map(|item| DataType::FixedSizeList(item, *size)),
         DataType::Map(entries, sorted) => nested(entries).map(|entries| DataType::Map(entries, *sorted)),
         DataType::Struct(fields) => {
-            let changed = fields.iter().any(|field| wire_type(field.data_type()).is_some());
-            changed.then(|| DataType::Struct(fields.iter().map(wire_field).collect()))
+            let changed = fields.iter().any(|field| wire_type(field.data_type(), types).is_some());
+            changed.then(|| DataType::Struct(fields.iter().map(|field| wire_field(field, types)).collect()))
         }
         _ => None,
     }
@@ -77,22 +97,39 @@ pub fn schema_message(schema: &Schema) -> Result<Bytes, Status> {
 }
 
 /// `wire` is the wire schema of the rows. The schema goes first, also where no row follows.
-pub fn rows(wire: SchemaRef, rows: RowStream) -> DataStream {
+pub fn rows(wire: SchemaRef, encoding: Encoding, rows: RowStream) -> Result<DataStream, Status> {
     let target = Arc::clone(&wire);
     let batches = rows.map(move |batch| {
         let batch = batch.map_err(|error| FlightError::from(status::of(error)))?;
         to_wire(&batch, &target).map_err(|error| FlightError::from(status::internal(error)))
     });
-    let encoded = FlightDataEncoderBuilder::new().with_schema(wire).build(batches);
+    let dictionaries = match encoding.format.types.dictionaries {
+        true => DictionaryHandling::Resend,
+        false => DictionaryHandling::Hydrate,
+    };
+    let options = IpcWriteOptions::default().try_with_compression(encoding.format.compression);
+    let encoded = FlightDataEncoderBuilder::new()
+        .with_schema(wire)
+        .with_options(options.map_err(status::internal)?)
+        .with_dictionary_handling(dictionaries)
+        .with_max_flight_data_size(encoding.message_size)
+        .build(batches);
     let encoded = encoded.map_err(|error| match error {
         FlightError::Tonic(status) => *status,
         other => status::internal(other),
     });
-    encoded.boxed()
+    Ok(encoded.boxed())
 }
 
-pub fn batches(wire: SchemaRef, batches: Vec<RecordBatch>) -> DataStream {
-    rows(wire, stream::iter(batches.into_iter().map(Ok)).boxed())
+/// Of a whole result. One that has batches and no rows is sent as an empty batch: JDBC knows the columns of metadata by
+/// it alone, and the encoder leaves empty batches out.
+pub fn batches(wire: SchemaRef, encoding: Encoding, batches: Vec<RecordBatch>) -> Result<DataStream, Status> {
+    if !batches.is_empty() && batches.iter().all(|batch| batch.num_rows() == 0) {
+        let empty = RecordBatch::new_empty(Arc::clone(&wire));
+        let messages = batches_to_flight_data(&wire, vec![empty]).map_err(status::internal)?;
+        return Ok(stream::iter(messages.into_iter().map(Ok)).boxed());
+    }
+    rows(wire, encoding, stream::iter(batches.into_iter().map(Ok)).boxed())
 }
 
 fn to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, ArrowError> {

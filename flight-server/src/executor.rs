@@ -4,7 +4,7 @@
 //! client's bytes, health checks, and the very timer that is to end it. Here the network side waits for an answer and
 //! can stop waiting at any time; dropping the wait cancels the work at its next yield.
 
-use std::{io, thread};
+use std::{io, pin::pin, thread};
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::{
@@ -37,22 +37,42 @@ impl Executor {
         Ok(Self { runtime: Some(builder.build()?) })
     }
 
-    /// Runs work to its end, or until the returned future is dropped. A panic is this request's internal error.
-    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Status> {
-        self.spawn(work)?.join().await
+    /// Starts work that goes on until it ends or the task is dropped.
+    pub fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<Task<T>, Status> {
+        self.spawn(work)
     }
 
-    /// Drives a stream, a little ahead of whoever reads it.
+    /// Runs work to its end, or until the returned future is dropped. A panic is this request's internal error.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Status> {
+        let mut task = self.spawn(work)?;
+        task.join().await
+    }
+
+    /// Drives a stream, a little ahead of whoever reads it. When `stop` is ready, the items and all that they hold are
+    /// dropped, though nobody may be reading, and its status is the stream's last item.
     pub fn stream<T: Send + 'static>(
         &self,
         mut items: BoxStream<'static, Result<T, Status>>,
+        stop: impl Future<Output = Status> + Send + 'static,
     ) -> Result<BoxStream<'static, Result<T, Status>>, Status> {
         let (sender, receiver) = mpsc::channel(BUFFERED);
         let task = self.spawn(async move {
-            while let Some(item) = items.next().await {
-                if sender.send(item).await.is_err() {
-                    break;
+            let drive = async {
+                while let Some(item) = items.next().await {
+                    if sender.send(item).await.is_err() {
+                        break;
+                    }
                 }
+            };
+            let stop = pin!(stop);
+            let stopped = tokio::select! {
+                biased;
+                status = stop => Some(status),
+                () = drive => None,
+            };
+            drop(items);
+            if let Some(status) = stopped {
+                let _ = sender.send(Err(status)).await;
             }
         })?;
         // The end of the channel is the end of the stream only if the task says so: after a panic it would pass for one.
@@ -60,7 +80,10 @@ impl Executor {
             let (mut receiver, task) = state?;
             match receiver.recv().await {
                 Some(item) => Some((item, Some((receiver, task)))),
-                None => task.join().await.err().map(|status| (Err(status), None)),
+                None => {
+                    let mut task = task;
+                    task.join().await.err().map(|status| (Err(status), None))
+                }
             }
         });
         Ok(stream.boxed())
@@ -82,10 +105,11 @@ impl Drop for Executor {
 }
 
 /// Ends with whoever waits for it.
-struct Task<T>(JoinHandle<T>);
+pub struct Task<T>(JoinHandle<T>);
 
 impl<T> Task<T> {
-    async fn join(mut self) -> Result<T, Status> {
+    /// What it came to. Dropping the wait leaves the task running; once it is told, it is not to be asked again.
+    pub async fn join(&mut self) -> Result<T, Status> {
         match (&mut self.0).await {
             Ok(value) => Ok(value),
             Err(error) => Err(match error.try_into_panic() {

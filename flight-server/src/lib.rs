@@ -4,11 +4,13 @@
 //! commands into calls of the engine, and returns through [`encode`] or [`status`]. The engine knows no gRPC; this
 //! crate knows no key layout, no Parquet and no plan.
 
+mod admin;
 mod body;
 pub mod cli;
 mod deadline;
 mod encode;
 mod executor;
+mod format;
 mod identity;
 mod memory;
 mod seal;

@@ -28,6 +28,8 @@ pub enum Kind {
     Handle,
     Transaction,
     Savepoint,
+    /// What PollFlightInfo is asked with from its second call on.
+    Poll,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Handle => "prepared statement handle",
             Self::Transaction => "transaction id",
             Self::Savepoint => "savepoint id",
+            Self::Poll => "descriptor of PollFlightInfo",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use insula_engine::{Engine, EngineConfig, StoreConfig, TransactionLimits};
+use insula_proto::admin::admin_server::AdminServer;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -21,6 +22,7 @@ use tonic_reflection::server::Builder as Reflection;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    admin::AdminService,
     executor::Executor,
     identity::{
         self, Authenticator, Ways,
@@ -28,7 +30,7 @@ use crate::{
         layer::{Authenticated, Gate},
     },
     memory::Shares,
-    service::Service,
+    service::{Limits, Service},
     settings::{self, Settings},
     statements::Statements,
 };
@@ -36,8 +38,6 @@ use crate::{
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Flight = FlightServiceServer<Service>;
 
-/// Proxies cut connections that say nothing for a minute or so.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of rows that a transaction may hold: this share of the memory limit, and no more than the largest.
@@ -59,6 +59,13 @@ struct Shared {
     authenticator: Arc<Authenticator>,
     statements: Arc<Statements>,
     gate: Arc<Gate>,
+}
+
+impl Shared {
+    /// A service that no call reaches without an identity.
+    fn behind_identity<S>(&self, inner: S) -> Authenticated<S> {
+        Authenticated { inner, authenticator: Arc::clone(&self.authenticator), gate: Arc::clone(&self.gate) }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -123,7 +130,7 @@ async fn identities(settings: &Settings) -> Result<identity::Config, Error> {
     })
 }
 
-/// Reaches each of the services: the Flight service behind the layer that names its callers, health and reflection
+/// Reaches each of the services: Flight and Admin behind the layer that names their callers, health and reflection
 /// open, since what they tell is public.
 fn start(
     settings: &Settings,
@@ -132,17 +139,20 @@ fn start(
     stopped: oneshot::Receiver<()>,
 ) -> Result<(HealthReporter, JoinHandle<Result<(), tonic::transport::Error>>), Error> {
     let message_limit = usize::try_from(settings.max_message_size.as_u64()).unwrap_or(usize::MAX);
+    let result_message = usize::try_from(settings.result_message_size.as_u64()).unwrap_or(usize::MAX);
     let service = Service::new(
         Arc::clone(&shared.engine),
         Arc::clone(&shared.executor),
         Arc::clone(&shared.authenticator),
         Arc::clone(&shared.statements),
-        message_limit,
+        Limits { parameters: message_limit, result_message },
     )?;
     // One row may be larger than any limit we could set on what is sent.
     let inner = Flight::new(service).max_decoding_message_size(message_limit).max_encoding_message_size(usize::MAX);
-    let (authenticator, gate) = (Arc::clone(&shared.authenticator), Arc::clone(&shared.gate));
-    let flight = Authenticated { inner, authenticator, gate };
+    let flight = shared.behind_identity(inner);
+    let (engine, executor) = (Arc::clone(&shared.engine), Arc::clone(&shared.executor));
+    let admin = AdminService::new(engine, executor, Arc::clone(&shared.authenticator));
+    let admin = shared.behind_identity(AdminServer::new(admin));
     let (health, health_service) = tonic_health::server::health_reporter();
     let described = || {
         Reflection::configure()
@@ -153,6 +163,7 @@ fn start(
         .add_service(health_service)
         .add_service(described().build_v1()?)
         .add_service(described().build_v1alpha()?)
+        .add_service(admin)
         .add_service(flight);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let reporter = health.clone();
@@ -164,9 +175,10 @@ fn start(
 }
 
 fn builder(settings: &Settings) -> Result<Server, Error> {
+    let keepalive = (!settings.keepalive_interval.is_zero()).then_some(settings.keepalive_interval);
     let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_keepalive_interval(keepalive)
+        .http2_keepalive_timeout(keepalive)
         // Bulk ingest over a long line would otherwise wait for a window update every 64 KB.
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20);

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use insula_engine::{Identity, Session};
@@ -35,7 +35,18 @@ pub struct Key {
 
 struct Entry {
     session: Arc<Session>,
+    /// For people, who compare times with a clock.
+    began: SystemTime,
     used: Instant,
+}
+
+/// What the admin service tells of a session.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    pub user: UserNo,
+    pub by_token: bool,
+    pub began: SystemTime,
+    pub idle: Duration,
 }
 
 pub struct Sessions {
@@ -55,7 +66,8 @@ impl Sessions {
         if open.len() >= CAPACITY && !open.contains_key(&key) {
             make_room(&mut open);
         }
-        let entry = open.entry(key).or_insert_with(|| Entry { session: Arc::new(opened(user, schema)), used: now });
+        let new = || Entry { session: Arc::new(opened(user, schema)), began: SystemTime::now(), used: now };
+        let entry = open.entry(key).or_insert_with(new);
         entry.used = now;
         Arc::clone(&entry.session)
     }
@@ -64,6 +76,23 @@ impl Sessions {
     pub fn close(&self, key: &Key) {
         let closed = self.open.lock().remove(key);
         closed.into_iter().for_each(|entry| entry.session.close());
+    }
+
+    /// Of one user, or of all, in the order in which they began.
+    pub fn list(&self, of: Option<UserNo>) -> Vec<SessionInfo> {
+        let open = self.open.lock();
+        let wanted = open.iter().filter(|(key, _)| of.is_none_or(|user| key.user == user));
+        let mut list: Vec<_> = wanted
+            .map(|(key, entry)| SessionInfo {
+                user: key.user,
+                by_token: matches!(key.origin, Origin::Token(_)),
+                began: entry.began,
+                idle: entry.used.elapsed(),
+            })
+            .collect();
+        drop(open);
+        list.sort_by_key(|session| session.began);
+        list
     }
 
     pub fn sweep(&self) {

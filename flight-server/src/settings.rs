@@ -33,6 +33,10 @@ mod tests;
 
 const ENV_PREFIX: &str = "INSULA_";
 
+/// Messages with rows: below, most of them would be headers; above, memory would be theirs and clients refuse them.
+const SMALLEST_MESSAGE: ByteSize = ByteSize::kib(16);
+const LARGEST_MESSAGE: ByteSize = ByteSize::mib(256);
+
 const KEYS: &[&str] = &[
     "listen",
     "data_dir",
@@ -57,6 +61,8 @@ const KEYS: &[&str] = &[
     "transaction_max_age",
     "drain_timeout",
     "max_message_size",
+    "result_message_size",
+    "keepalive_interval",
     "log",
 ];
 
@@ -158,6 +164,14 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message_size: Option<String>,
+    /// Size that messages with rows aim at; one row is never cut [default: 2 MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_message_size: Option<String>,
+    /// Time after which a silent connection is asked whether it lives, 0s for never [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keepalive_interval: Option<String>,
     /// What to log: error, warn, info, debug, or a filter of the crate tracing-subscriber [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +228,9 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     pub max_message_size: ByteSize,
+    pub result_message_size: ByteSize,
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
     pub log: String,
 }
 
@@ -243,6 +260,9 @@ impl Default for Settings {
             transaction_max_age: Duration::from_secs(3_600),
             drain_timeout: Duration::from_secs(10),
             max_message_size: ByteSize::mib(256),
+            result_message_size: ByteSize::mib(2),
+            // Proxies cut connections that say nothing for a minute or so.
+            keepalive_interval: Duration::from_secs(30),
             log: "info".into(),
         }
     }
@@ -305,6 +325,12 @@ impl Settings {
             return Err(Error("transaction_timeout and transaction_max_age: give a time above 0, such as 5m".into()));
         }
         self.trusted_header()?;
+        if self.result_message_size < SMALLEST_MESSAGE || self.result_message_size > LARGEST_MESSAGE {
+            return Err(Error(format!(
+                "result_message_size: {} is not within {SMALLEST_MESSAGE} and {LARGEST_MESSAGE}",
+                self.result_message_size
+            )));
+        }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(Error("--tls-cert and --tls-key go together".into()));
         }
@@ -388,6 +414,7 @@ impl fmt::Display for Settings {
         write!(f, "jwt_algorithms={} jwt_user_claim={} ", text(&self.jwt_algorithms), self.jwt_user_claim)?;
         write!(f, "memory_limit={} max_message_size={} ", self.memory_limit, self.max_message_size)?;
         write!(f, "compaction_rate={} ", self.compaction_rate)?;
+        write!(f, "result_message_size={} ", self.result_message_size)?;
         let time = humantime::format_duration;
         write!(
             f,
@@ -401,7 +428,8 @@ impl fmt::Display for Settings {
             time(self.transaction_timeout),
             time(self.transaction_max_age)
         )?;
-        write!(f, "drain_timeout={} log={}", time(self.drain_timeout), self.log)
+        write!(f, "drain_timeout={} keepalive_interval=", time(self.drain_timeout))?;
+        write!(f, "{} log={}", time(self.keepalive_interval), self.log)
     }
 }
 
@@ -449,7 +477,7 @@ fn fault(error: &figment::Error) -> String {
         kind => {
             let key = error.path.join(".");
             let hint = match key.rsplit('_').next() {
-                Some("timeout" | "age") => "; give a time such as 30s or 5m",
+                Some("timeout" | "age" | "interval") => "; give a time such as 30s or 5m",
                 Some("limit" | "size") => "; give a size such as 512MB",
                 Some("rate") => "; give bytes per second such as 64MB",
                 _ => "",

@@ -14,12 +14,13 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use insula_engine::{Description, Session};
+use futures::future::BoxFuture;
+use insula_engine::{Cancel, Description, Parts, Plan, RowStream, Session};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
 use tonic::Status;
 
-use crate::encode::wire_schema;
+use crate::{encode::wire_schema, executor::Task, format::Types};
 
 #[cfg(test)]
 mod tests;
@@ -37,17 +38,19 @@ const TICKETS_PER_USER: usize = 1_024;
 pub type Parameters = Option<Arc<Vec<RecordBatch>>>;
 
 pub struct Statement {
-    pub sql: Arc<str>,
+    pub plan: Arc<Plan>,
     /// The one it was described in.
     pub session: Arc<Session>,
     pub description: Description,
     /// Schema of the rows as they are announced and sent.
     pub wire: SchemaRef,
+    /// By which the schema was made.
+    pub types: Types,
 }
 
 impl Statement {
-    pub fn new(sql: &str, session: Arc<Session>, description: Description) -> Self {
-        Self { sql: sql.into(), session, wire: wire_schema(&description.schema), description }
+    pub fn new(plan: Arc<Plan>, session: Arc<Session>, description: Description, types: Types) -> Self {
+        Self { plan, session, wire: wire_schema(&description.schema, types), types, description }
     }
 }
 
@@ -99,11 +102,80 @@ pub enum Run {
     Failed(Status),
 }
 
+/// A query that PollFlightInfo has started, and nobody has fetched yet.
+#[derive(Default)]
+pub enum Started {
+    #[default]
+    No,
+    /// Until its first rows are there.
+    Running(Task<Result<Ran, Status>>),
+    Ready(Ran),
+    Failed(Status),
+}
+
+/// Rows of a query that has been started.
+pub struct Ran {
+    pub rows: RowStream,
+    /// Ready when the query is cancelled.
+    pub stop: BoxFuture<'static, ()>,
+}
+
 pub struct Execution {
     pub bound: Bound,
+    /// It is one part of the rows of a query that came as several endpoints.
+    pub part: Option<(Arc<Parts>, usize)>,
     /// Held while it runs, so that a second redeemer waits for the first one's answer.
     pub run: tokio::sync::Mutex<Run>,
-    issued: Instant,
+    pub started: tokio::sync::Mutex<Started>,
+    /// What runs for it now.
+    running: Mutex<Running>,
+    expires: Mutex<Instant>,
+}
+
+#[derive(Default)]
+struct Running {
+    cancels: Vec<Cancel>,
+    cancelled: bool,
+}
+
+impl Execution {
+    fn new(bound: Bound, part: Option<(Arc<Parts>, usize)>) -> Self {
+        let expires = Mutex::new(Instant::now() + TICKET_LIFETIME);
+        Self { bound, part, run: Default::default(), started: Default::default(), running: Mutex::default(), expires }
+    }
+
+    /// Enters a statement that runs for it; refused once it is cancelled.
+    pub fn enter(&self, cancel: Cancel) -> Result<(), Status> {
+        let mut running = self.running.lock();
+        if running.cancelled {
+            return Err(Status::cancelled("the statement was cancelled"));
+        }
+        running.cancels.retain(Cancel::is_alive);
+        running.cancels.push(cancel);
+        Ok(())
+    }
+
+    /// Whether nothing runs for it any more, and nothing will: not when it has taken effect, or commits.
+    pub fn cancel(&self) -> bool {
+        // Whoever holds the lock runs it now.
+        if self.run.try_lock().is_ok_and(|run| !matches!(*run, Run::Pending)) {
+            return false;
+        }
+        let mut running = self.running.lock();
+        running.cancels.retain(Cancel::is_alive);
+        let all = running.cancels.iter().map(Cancel::cancel).fold(true, |all, cancelled| all && cancelled);
+        running.cancelled |= all;
+        // Rows that nobody has fetched hold memory; who waits for them holds the lock, and hears of it.
+        if let (true, Ok(mut started)) = (all, self.started.try_lock()) {
+            *started = Started::No;
+        }
+        all
+    }
+
+    /// From now on.
+    pub fn renew(&self) {
+        *self.expires.lock() = Instant::now() + TICKET_LIFETIME;
+    }
 }
 
 #[derive(Default)]
@@ -151,9 +223,12 @@ impl Statements {
     }
 
     pub fn issue(&self, owner: UserNo, bound: Bound) -> u64 {
+        self.issue_part(owner, bound, None)
+    }
+
+    pub fn issue_part(&self, owner: UserNo, bound: Bound, part: Option<(Arc<Parts>, usize)>) -> u64 {
         let id = self.next_id();
-        let run = tokio::sync::Mutex::default();
-        let execution = Execution { bound, run, issued: Instant::now() };
+        let execution = Execution::new(bound, part);
         let mut known = self.known.lock();
         known.executions.insert(id, Arc::new(execution));
         let own = known.executions_of.entry(owner).or_default();
@@ -173,15 +248,22 @@ impl Statements {
     /// Forgets expired tickets and abandoned handles.
     pub fn sweep(&self, now: Instant) {
         let known = &mut *self.known.lock();
-        let executions = &mut known.executions;
-        executions.retain(|_, execution| now.saturating_duration_since(execution.issued) < TICKET_LIFETIME);
-        known.executions_of.retain(|_, own| {
-            own.retain(|id| executions.contains_key(id));
-            !own.is_empty()
-        });
+        known.executions.retain(|_, execution| now < *execution.expires.lock());
+        known.forget_lost_tickets();
         let idle = |prepared: &Prepared| now.saturating_duration_since(*prepared.used.lock()) >= HANDLE_LIFETIME;
         let abandoned: Vec<_> = known.prepared.iter().filter(|(_, p)| idle(p)).map(|(id, _)| *id).collect();
         for id in abandoned {
+            known.remove_prepared(id);
+        }
+    }
+
+    /// Ends what a session has left: its handles and its tickets.
+    pub fn close_session(&self, session: &Arc<Session>) {
+        let known = &mut *self.known.lock();
+        known.executions.retain(|_, execution| !Arc::ptr_eq(&execution.bound.statement.session, session));
+        known.forget_lost_tickets();
+        let own = known.prepared.iter().filter(|(_, p)| Arc::ptr_eq(&p.statement.session, session));
+        for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
             known.remove_prepared(id);
         }
     }
@@ -192,6 +274,14 @@ impl Statements {
 }
 
 impl Known {
+    fn forget_lost_tickets(&mut self) {
+        let executions = &self.executions;
+        self.executions_of.retain(|_, own| {
+            own.retain(|id| executions.contains_key(id));
+            !own.is_empty()
+        });
+    }
+
     fn remove_prepared(&mut self, id: u64) -> bool {
         let Some(prepared) = self.prepared.remove(&id) else { return false };
         if let Some(count) = self.prepared_of.get_mut(&prepared.owner) {

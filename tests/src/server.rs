@@ -208,10 +208,20 @@ impl Server {
 
     /// SIGTERM, and how the process ended.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_end();
+        self.ended()
+    }
+
+    /// How the process ended, which has been asked to.
+    pub fn ended(&mut self) -> ExitStatus {
+        wait(&mut self.child, LIMIT).expect("the server ends after SIGTERM")
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().expect("the program kill");
         assert!(sent.success(), "no process {id} to terminate");
-        wait(&mut self.child, LIMIT).expect("the server ends after SIGTERM")
     }
 
     /// Start again on the same data after [`Server::terminate`].

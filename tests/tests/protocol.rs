@@ -1,6 +1,7 @@
 //! Flight SQL on the wire: who is let in, what a ticket or handle is worth in other hands, and that each statement runs
 //! exactly once whichever way it came.
 
+mod sent;
 mod wire;
 
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use futures::{TryStreamExt, stream};
 use insula_client::{Client, Credentials};
 use insula_tests::{Server, Setup, count, execute, query, refused, rows};
 use prost::Message;
+use sent::wire_schema;
 use tonic::Code;
-use wire::{code_of, outcome, put_command, wire_schema};
+use wire::{code_of, outcome, put_command};
 
 /// A server with the table `t (id INT PRIMARY KEY, v VARCHAR)` and `log (v VARCHAR)` without a key.
 async fn with_tables() -> Server {
@@ -240,22 +242,27 @@ async fn prepared_queries_take_parameters_and_live_until_closed() {
 async fn a_statement_runs_exactly_once_on_every_path() {
     let server = with_tables().await;
     let (admin, alice) = (server.client("admin").await, server.client("alice").await);
-    // GetFlightInfo alone runs nothing; DoGet runs it; a second DoGet of the same ticket does not run it again.
+    // GetFlightInfo runs it; its ticket has what it returned, and runs nothing however often it is redeemed.
     let info = alice.info(&statement("INSERT INTO log VALUES ('by DoGet')")).await.expect("flight info");
     assert!(info.endpoint.iter().all(|endpoint| endpoint.location.is_empty()), "nowhere to retry it");
-    assert_eq!(count(&alice, "log").await, 0);
+    assert_eq!(count(&alice, "log").await, 1);
     for _ in 0..3 {
         let batches: Vec<_> = alice.fetch(&info).await.expect("a stream").try_collect().await.expect("a stream");
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
         assert_eq!(count(&alice, "log").await, 1);
     }
-    // A refused statement stays refused, and does not run at a second try either.
-    let info = alice.info(&statement("INSERT INTO t SELECT 1, v FROM log UNION ALL SELECT 1, v FROM log")).await;
-    let info = info.expect("flight info");
-    for _ in 0..2 {
-        let got = async { alice.fetch(&info).await?.try_collect::<Vec<_>>().await }.await;
-        assert!(got.is_err());
-    }
+    // GetSchema runs nothing.
+    let command = FlightDescriptor::new_cmd(statement("INSERT INTO log VALUES ('never')").as_any().encode_to_vec());
+    alice.flight().get_schema(alice.request(command.clone())).await.expect("a schema");
+    assert_eq!(count(&alice, "log").await, 1);
+    // The command as its own ticket runs once for each DoGet.
+    let ticket = Ticket::new(statement("DELETE FROM log WHERE v = 'by DoGet'").as_any().encode_to_vec());
+    let _: Vec<_> = alice.ticket(ticket).await.expect("a stream").try_collect().await.expect("a stream");
+    assert_eq!(count(&alice, "log").await, 0);
+    execute(&alice, "INSERT INTO log VALUES ('by DoGet')").await;
+    // A refused statement is refused where it is sent, and leaves nothing.
+    let refused_at_once = alice.info(&statement("INSERT INTO t SELECT 1, 'a' UNION ALL SELECT 1, 'b'")).await;
+    assert_eq!(refused_at_once.err().and_then(|error| error.code()), Some(Code::AlreadyExists));
     assert_eq!(count(&alice, "t").await, 0);
     // Prepared, as Python's cursor.execute does with everything.
     let mut insert = alice.prepare("INSERT INTO log VALUES ('prepared')").await.expect("a statement");

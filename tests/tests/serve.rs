@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::TryStreamExt;
 use insula_client::{Client, Credentials};
 use insula_tests::{Server, Setup, count, execute, query, refused};
 use tonic::Code;
@@ -147,4 +148,40 @@ async fn users_come_change_and_go() {
     // A new user of the old name is another user.
     execute(&admin, "CREATE USER bob PASSWORD 'b'").await;
     assert_eq!(count(&login(&server, "bob", "b").await.expect("a login"), "t").await, 0);
+}
+
+/// Two clients, of which one reads a long result; and the server has been asked to end.
+async fn draining(timeout: &str) -> (Server, insula_client::Rows, Client) {
+    let server = Setup::dev().arguments(&["--drain-timeout", timeout]).start();
+    let (reader, other) = (server.client("alice").await, server.client("bob").await);
+    let rows = reader.query("SELECT value, repeat('x', 100) FROM generate_series(1, 1000000)").await.expect("rows");
+    server.ask_to_end();
+    let refused = async {
+        loop {
+            match other.update("SELECT 1").await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => return error,
+            }
+        }
+    };
+    let refusal = tokio::time::timeout(Duration::from_secs(60), refused).await.expect("refused at last");
+    assert_eq!(refusal.code(), Some(Code::Unavailable), "{refusal}");
+    (server, rows, other)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_is_drained_and_nothing_new_begins() {
+    let (mut server, rows, _other) = draining("60s").await;
+    let batches: Vec<_> = rows.try_collect().await.expect("the whole result");
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1_000_000);
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_does_not_hold_up_the_end() {
+    let (mut server, rows, _other) = draining("300ms").await;
+    assert_eq!(server.ended().code(), Some(0));
+    let end = rows.try_collect::<Vec<_>>().await;
+    assert!(end.is_err(), "what was cut off does not pass for the whole");
+    assert!(server.log().contains("cut off"));
 }

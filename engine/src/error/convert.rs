@@ -75,7 +75,7 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::SQL(inner, _) => Error::invalid(inner.to_string()),
         DataFusionError::SchemaError(inner, _) => Error::invalid(schema_message(inner)),
-        DataFusionError::Plan(message) => Error::invalid(first_line(message)),
+        DataFusionError::Plan(message) | DataFusionError::Substrait(message) => Error::invalid(first_line(message)),
         DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", first_line(message))),
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
             Error::invalid(first_line(message))

@@ -36,10 +36,12 @@ pub(crate) enum Command {
     Backup(String),
     /// From a URL.
     Restore(String),
+    /// By its id.
+    KillQuery(String),
 }
 
 /// Statements that Insula will have; until then they are told from misspelt ones.
-const LATER: [&[&str]; 2] = [&["EXECUTE", "AS"], &["KILL", "QUERY"]];
+const LATER: [&[&str]; 1] = [&["EXECUTE", "AS"]];
 
 impl Command {
     /// `None`: the statement is not one of ours.
@@ -60,6 +62,8 @@ impl Command {
             Self::TableHistory(table)
         } else if cursor.words(&["COMPACT", "TABLE"]) {
             Self::CompactTable(cursor.name_parts()?)
+        } else if cursor.words(&["KILL", "QUERY"]) {
+            Self::KillQuery(cursor.text("the id of a query, in single quotes")?)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {
             Self::ShowNamespaces
         } else if cursor.words(&["SHOW", "JOBS"]) {

@@ -82,6 +82,10 @@ impl Definition {
 
     pub async fn run(self, request: &Request<'_>, named: SystemColumns) -> Result<u64> {
         let (engine, user) = (request.engine, request.user);
+        // Definitions are quick; one that gathers rows first says itself when it commits.
+        if !matches!(self, Self::CreateTable { .. }) {
+            request.running.commits()?;
+        }
         match self {
             Self::CreateNamespace { name, if_not_exists } => {
                 user.require_admin("CREATE NAMESPACE")?;

@@ -1,26 +1,31 @@
 //! What a result looks like from outside: one schema, declared before the statement runs, to which every batch is
-//! brought. Views, dictionaries and run-end encoding are hydrated, because drivers fail on them.
+//! brought. How it travels (drivers fail on views and dictionaries) is decided where clients are known.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
     compute::{CastOptions, cast_with_options},
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::{Result, types::plain_type};
 
-/// The schema that a plan's rows are sent with.
+/// The schema of a plan's rows.
 pub(crate) fn schema(plan: &LogicalPlan) -> SchemaRef {
-    let fields: Vec<Field> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| Field::new(field.name(), plain_type(field.data_type()), field.is_nullable()))
-        .collect();
-    Arc::new(Schema::new(fields))
+    with_types(plan, DataType::clone)
+}
+
+/// The schema that a table has which keeps a plan's rows.
+pub(crate) fn plain_schema(plan: &LogicalPlan) -> SchemaRef {
+    with_types(plan, plain_type)
+}
+
+fn with_types(plan: &LogicalPlan, kept: impl Fn(&DataType) -> DataType) -> SchemaRef {
+    let fields = plan.schema().fields().iter();
+    let fields = fields.map(|field| Field::new(field.name(), kept(field.data_type()), field.is_nullable()));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The batch with exactly this schema.

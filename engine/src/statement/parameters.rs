@@ -3,32 +3,97 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{Array, RecordBatch},
+    array::RecordBatch,
+    compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{ParamValues, ScalarValue, metadata::ScalarAndMetadata},
-    logical_expr::LogicalPlan,
+    common::{
+        ParamValues, ScalarValue,
+        metadata::ScalarAndMetadata,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
+    logical_expr::{Expr, LogicalPlan},
 };
 
+use super::many;
 use crate::{Error, Result, types::plain_type};
 
-/// One nullable field per parameter, `$1` first. The type is what the statement demands, else what is bound, else
-/// text, as in PostgreSQL.
-pub(crate) fn schema(plan: &LogicalPlan, bound: Option<&Schema>) -> Result<SchemaRef> {
-    let mut types = BTreeMap::new();
-    for (name, field) in plan.get_parameter_fields()? {
-        let number: usize = name[1..].parse().map_err(|_| Error::invalid(format!("\"{name}\" is no parameter")))?;
-        let demanded = field.map(|field| plain_type(field.data_type())).filter(|t| *t != DataType::Null);
-        types.insert(number, demanded);
+/// The types that a plan demands of its parameters, `$1` first; `None` where any type will do.
+#[derive(Debug)]
+pub(crate) struct Demanded {
+    /// As clients are told.
+    plain: Vec<Option<DataType>>,
+    /// As the plan has them, with views.
+    planned: Vec<Option<DataType>>,
+}
+
+impl Demanded {
+    pub fn of(plan: &LogicalPlan) -> Result<Self> {
+        let mut types = BTreeMap::new();
+        let cast = cast_to(plan)?;
+        for (name, field) in plan.get_parameter_fields()? {
+            let number: usize = name[1..].parse().map_err(|_| Error::invalid(format!("\"{name}\" is no parameter")))?;
+            let known = field.map(|field| field.data_type().clone()).filter(|known| *known != DataType::Null);
+            types.insert(number, known.or_else(|| cast.get(&name).cloned()));
+        }
+        let count = types.keys().last().copied().unwrap_or_default();
+        let planned: Vec<_> = (1..=count).map(|number| types.remove(&number).flatten()).collect();
+        Ok(Self { plain: planned.iter().map(|known| known.as_ref().map(plain_type)).collect(), planned })
     }
-    let count = types.keys().last().copied().unwrap_or_default();
-    let fields = (1..=count).map(|number| {
-        let demanded = types.remove(&number).flatten();
-        let given = || bound.and_then(|bound| bound.fields().get(number - 1)).map(|field| field.data_type().clone());
-        Field::new(format!("${number}"), demanded.or_else(given).unwrap_or(DataType::Utf8), true)
-    });
-    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+
+    /// One nullable field per parameter. The type is what the statement demands, else what is bound, else text, as in
+    /// PostgreSQL.
+    pub fn schema(&self, bound: Option<&Schema>) -> SchemaRef {
+        let fields = self.plain.iter().enumerate().map(|(i, demanded)| {
+            let given = || bound.and_then(|bound| bound.fields().get(i)).map(|field| field.data_type().clone());
+            let data_type = demanded.clone().or_else(given).unwrap_or(DataType::Utf8);
+            Field::new(format!("${}", i + 1), data_type, true)
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+}
+
+impl Demanded {
+    /// Values for a plan whose types are settled, so that nothing will cast them any more.
+    pub fn settle(&self, scalars: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
+        let pairs = scalars.into_iter().zip(&self.planned);
+        let settled = pairs.map(|(scalar, planned)| match planned {
+            Some(planned) if scalar.data_type() != *planned => scalar.cast_to(planned),
+            _ => Ok(scalar),
+        });
+        Ok(settled.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Types to which parameters are cast where nothing else is said of them, and of counts of rows; as in PostgreSQL.
+fn cast_to(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
+    let mut types = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            if let (LogicalPlan::Limit(_), Expr::Placeholder(parameter)) = (node, expr) {
+                types.insert(parameter.id.clone(), DataType::Int64);
+            }
+            expr.apply(|expr| {
+                let (inner, field) = match expr {
+                    Expr::Cast(cast) => (&cast.expr, &cast.field),
+                    Expr::TryCast(cast) => (&cast.expr, &cast.field),
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                if let Expr::Placeholder(parameter) = inner.as_ref() {
+                    types.insert(parameter.id.clone(), plain_type(field.data_type()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(types)
+}
+
+/// See [`Demanded::schema`].
+pub(crate) fn schema(plan: &LogicalPlan, bound: Option<&Schema>) -> Result<SchemaRef> {
+    Ok(Demanded::of(plan)?.schema(bound))
 }
 
 /// The plan as it is with parameters of these types, to learn its schema.
@@ -37,47 +102,85 @@ pub(crate) fn with_types(plan: &LogicalPlan, parameters: &Schema) -> Result<Logi
         return Ok(plan.clone());
     }
     let nulls: Result<Vec<_>, _> = parameters.fields().iter().map(|f| ScalarValue::try_from(f.data_type())).collect();
-    Ok(plan.clone().with_param_values(values(nulls?))?)
+    Ok(plan.clone().with_param_values(as_values(nulls?))?)
 }
 
-/// The plans of all executions: one per row of `params`, or the plan itself if it has no parameters.
+/// The plans of all executions: one per row of `params`, or one for all of them where that is the same; the plan itself
+/// if it has no parameters.
 pub(crate) fn executions(plan: &LogicalPlan, params: &[RecordBatch]) -> Result<Vec<LogicalPlan>> {
     let bound = params.first().map(RecordBatch::schema);
-    let parameters = schema(plan, bound.as_deref())?;
-    let count = parameters.fields().len();
-    if count == 0 {
-        return Ok(vec![plan.clone()]);
-    }
-    let given = bound.as_ref().map_or(0, |bound| bound.fields().len());
-    if given != count {
-        return Err(Error::invalid(format!("the statement has {count} parameters, but {given} are bound")));
+    let mut bindings = Bindings::new(&schema(plan, bound.as_deref())?, params)?;
+    if let Some(plan) = many::over_rows(plan, &bindings.batches)? {
+        return Ok(vec![plan]);
     }
     let mut plans = Vec::new();
-    for batch in params {
-        for row in 0..batch.num_rows() {
-            plans.push(plan.clone().with_param_values(values(scalars(batch, row, &parameters)?))?);
-        }
+    while let Some(values) = bindings.take_next()? {
+        plans.push(match values {
+            Some(values) => plan.clone().with_param_values(as_values(values))?,
+            None => plan.clone(),
+        });
     }
     Ok(plans)
 }
 
-fn scalars(batch: &RecordBatch, row: usize, parameters: &Schema) -> Result<Vec<ScalarValue>> {
-    let columns = batch.columns().iter().zip(parameters.fields());
-    columns
-        .map(|(column, field)| {
-            let value = ScalarValue::try_from_array(column, row)?;
-            if value.data_type() == *field.data_type() {
-                return Ok(value);
-            }
-            value.cast_to(field.data_type()).map_err(|e| {
-                let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
-                let reason = Error::from(e);
-                Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {}", reason.message()))
-            })
-        })
-        .collect()
+/// The values of one execution after the other.
+pub(crate) struct Bindings {
+    /// Of the declared types.
+    batches: Vec<RecordBatch>,
+    /// Batch and row of the next execution.
+    next: (usize, usize),
+    /// A statement without parameters, and it has not been told yet.
+    bare: bool,
 }
 
-fn values(scalars: Vec<ScalarValue>) -> ParamValues {
+impl Bindings {
+    /// Values are brought to the types of `declared` here, so that none is refused when half of them have been run.
+    pub fn new(declared: &SchemaRef, params: &[RecordBatch]) -> Result<Self> {
+        let count = declared.fields().len();
+        if count == 0 {
+            return Ok(Self { batches: Vec::new(), next: (0, 0), bare: true });
+        }
+        let given = params.first().map_or(0, RecordBatch::num_columns);
+        if given != count {
+            return Err(Error::invalid(format!("the statement has {count} parameters, but {given} are bound")));
+        }
+        let batches: Result<_> = params.iter().map(|batch| conform(batch, declared)).collect();
+        Ok(Self { batches: batches?, next: (0, 0), bare: false })
+    }
+
+    /// The outer `None` is the end; the inner one is a statement without parameters.
+    pub fn take_next(&mut self) -> Result<Option<Option<Vec<ScalarValue>>>> {
+        if std::mem::take(&mut self.bare) {
+            return Ok(Some(None));
+        }
+        let (batch, row) = self.next;
+        let Some(current) = self.batches.get(batch) else { return Ok(None) };
+        if row == current.num_rows() {
+            self.next = (batch + 1, 0);
+            return self.take_next();
+        }
+        self.next = (batch, row + 1);
+        let scalars: Result<Vec<_>, _> =
+            current.columns().iter().map(|column| ScalarValue::try_from_array(column, row)).collect();
+        Ok(Some(Some(scalars?)))
+    }
+}
+
+fn conform(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch> {
+    let strict = CastOptions { safe: false, ..Default::default() };
+    let columns = batch.columns().iter().zip(declared.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() {
+            return Ok(Arc::clone(column));
+        }
+        cast_with_options(column, field.data_type(), &strict).map_err(|e| {
+            let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
+            let reason = Error::from(e);
+            Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {}", reason.message()))
+        })
+    });
+    Ok(RecordBatch::try_new(Arc::clone(declared), columns.collect::<Result<_>>()?)?)
+}
+
+pub(crate) fn as_values(scalars: Vec<ScalarValue>) -> ParamValues {
     ParamValues::List(scalars.into_iter().map(ScalarAndMetadata::from).collect())
 }

@@ -1,35 +1,158 @@
-//! Runs a plan that returns rows, once per row of parameters, as one stream.
+//! Queries: what is kept of one between its runs, and how it is run, once per row of parameters, as one stream.
+//!
+//! What is kept has no tables: each run puts those of its own context in, with that context's snapshot. A plan that
+//! would come out the same every time is kept optimized; one in which the optimizer folds what a run decides (`now()`,
+//! a parameter inside an expression) is optimized anew.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use datafusion::{
-    common::tree_node::{Transformed, TreeNode},
-    logical_expr::LogicalPlan,
+    common::{
+        ScalarValue,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    execution::SessionState,
+    logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatility},
     physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream},
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 
-use super::{direct, explain, output, parameters};
+use super::{
+    direct, explain, output,
+    parameters::{self, Bindings, Demanded, as_values},
+};
 use crate::{Error, Outcome, Result, RowStream, context::Context};
 
-pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordBatch>) -> Result<Outcome> {
+/// A query as it was planned, before anything is folded.
+pub(crate) struct Query {
+    logical: LogicalPlan,
+    parameters: Demanded,
+    /// Schemas of the parameters and of the rows, as they were asked for last: the types of free parameters may change.
+    described: Mutex<Option<(SchemaRef, SchemaRef)>>,
+    /// `None`: must be optimized for each run.
+    optimized: OnceLock<Option<LogicalPlan>>,
+}
+
+impl Query {
+    pub fn new(logical: LogicalPlan) -> Result<Self> {
+        let parameters = Demanded::of(&logical)?;
+        Ok(Self { logical, parameters, described: Mutex::default(), optimized: OnceLock::new() })
+    }
+
+    /// Schemas of the parameters and of the rows. `bound`: types of the parameters that are bound already.
+    pub fn schemas(&self, bound: Option<&Schema>) -> Result<(SchemaRef, SchemaRef)> {
+        let parameters = self.parameters.schema(bound);
+        if let Some(known) = self.described.lock().as_ref().filter(|(known, _)| *known == parameters) {
+            return Ok(known.clone());
+        }
+        let rows = output::schema(&parameters::with_types(&self.logical, &parameters)?);
+        *self.described.lock() = Some((Arc::clone(&parameters), Arc::clone(&rows)));
+        Ok((parameters, rows))
+    }
+
+    /// Physical plans are made anew each time: one with a repartition panics when run twice.
+    pub(super) async fn physical(
+        &self,
+        context: &Context,
+        values: Option<Vec<ScalarValue>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = context.state();
+        let optimized = self.optimized.get_or_init(|| optimized_for_all(state, &self.logical)).as_ref();
+        let plan = optimized.unwrap_or(&self.logical).clone();
+        let plan = match values {
+            Some(values) if optimized.is_some() => {
+                plan.with_param_values(as_values(self.parameters.settle(values)?))?
+            }
+            Some(values) => plan.with_param_values(as_values(values))?,
+            None => plan,
+        };
+        let plan = context.tables.put_into(plan)?;
+        let plan = match optimized {
+            Some(_) => plan,
+            None => state.optimize(&plan)?,
+        };
+        cooperative(direct::plan(context, &plan).await?)
+    }
+}
+
+/// The optimized plan, if it is the same for all runs of one user in one session, whatever the time and the parameters.
+fn optimized_for_all(state: &SessionState, logical: &LogicalPlan) -> Option<LogicalPlan> {
+    if matches!(logical, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) || !always_the_same(logical).ok()? {
+        return None;
+    }
+    // A parameter whose type is not known yet cannot be optimized; then each run has its own try, and its own error.
+    let optimized = state.optimize(logical).ok()?;
+    parameters_are_only_compared(&optimized).ok()?.then_some(optimized)
+}
+
+/// No function of it is worth another value at another time.
+fn always_the_same(plan: &LogicalPlan) -> Result<bool> {
+    let mut same = true;
+    each_expression(plan, &mut |expr| match expr {
+        Expr::ScalarFunction(function) => same &= function.func.signature().volatility == Volatility::Immutable,
+        Expr::ScalarVariable(..) => same = false,
+        _ => {}
+    })?;
+    Ok(same)
+}
+
+/// Each parameter stands beside a column in a comparison, where the optimizer would only have moved it. Anywhere else
+/// it folds, and the plan would lack what it makes of the value: above all, keys to seek.
+fn parameters_are_only_compared(plan: &LogicalPlan) -> Result<bool> {
+    let (mut all, mut compared) = (0, 0);
+    each_expression(plan, &mut |expr| match expr {
+        Expr::Placeholder(_) => all += 1,
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
+            let beside = |a: &Expr, b: &Expr| matches!((a, b), (Expr::Column(_), Expr::Placeholder(_)));
+            compared += usize::from(beside(left, right) || beside(right, left));
+        }
+        _ => {}
+    })?;
+    Ok(all == compared)
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn each_expression(plan: &LogicalPlan, visit: &mut impl FnMut(&Expr)) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                visit(expr);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+pub(super) async fn run(context: Context, query: Arc<Query>, params: &[RecordBatch]) -> Result<Outcome> {
     let bound = params.first().map(RecordBatch::schema);
-    let declared = parameters::schema(&plan, bound.as_deref())?;
-    let schema = output::schema(&parameters::with_types(&plan, &declared)?);
-    let mut executions = parameters::executions(&plan, &params)?.into_iter();
+    let (parameters, schema) = query.schemas(bound.as_deref())?;
+    let mut bindings = Bindings::new(&parameters, params)?;
     let context = Arc::new(context);
     // The first one is planned before the call returns, so that its errors are the statement's and not the stream's.
-    let first = match executions.next() {
-        Some(plan) => rows(&context, &plan).await?,
+    let first = match bindings.take_next()? {
+        Some(values) => stream_of(&context, query.physical(&context, values).await?)?,
         None => stream::empty().boxed(),
     };
-    let rest = stream::iter(executions).then(move |plan| {
-        let context = Arc::clone(&context);
-        async move { rows(&context, &plan).await }
+    let is_analyze = matches!(query.logical, LogicalPlan::Analyze(_));
+    let rest = stream::try_unfold(bindings, move |mut bindings| {
+        let (context, query) = (Arc::clone(&context), Arc::clone(&query));
+        async move {
+            let Some(values) = bindings.take_next()? else { return Ok(None) };
+            Ok::<_, Error>(Some((stream_of(&context, query.physical(&context, values).await?)?, bindings)))
+        }
     });
     let conformed = Arc::clone(&schema);
-    let is_analyze = matches!(plan, LogicalPlan::Analyze(_));
     let all = first.chain(rest.try_flatten()).map(move |batch| {
         let batch = output::conform(&batch?, &conformed)?;
         if is_analyze { explain::without_foreign_counts(&batch) } else { Ok(batch) }
@@ -37,10 +160,13 @@ pub(super) async fn run(context: Context, plan: LogicalPlan, params: Vec<RecordB
     Ok(Outcome::Rows { schema, rows: all.boxed() })
 }
 
-/// The rows of one plan. Physical plans are made anew each time: one with a repartition panics when run twice.
+/// The rows of one plan that is run once.
 pub(crate) async fn rows(context: &Arc<Context>, plan: &LogicalPlan) -> Result<RowStream> {
     let optimized = context.state().optimize(plan)?;
-    let physical = cooperative(direct::plan(context, &optimized).await?)?;
+    stream_of(context, cooperative(direct::plan(context, &optimized).await?)?)
+}
+
+fn stream_of(context: &Arc<Context>, physical: Arc<dyn ExecutionPlan>) -> Result<RowStream> {
     let batches = execute_stream(physical, context.task())?;
     // The context holds the read view, and with it the files that the rows come from.
     let held = Arc::clone(context);

@@ -1,4 +1,4 @@
-//! Statements whose rows Insula makes itself: SHOW, DESCRIBE, FLUSH, COMPACT, ERASE.
+//! Statements whose rows Insula makes itself: SHOW, DESCRIBE, FLUSH, COMPACT, ERASE, KILL.
 
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ pub(crate) enum Utility {
     TableHistory(Vec<String>),
     Backup(String),
     Restore(String),
+    KillQuery(String),
     /// `None`: all settings.
     ShowSetting(Option<String>),
 }
@@ -47,6 +48,7 @@ impl Utility {
             Command::ShowJobs => Ok(Self::ShowJobs),
             Command::Backup(url) => Ok(Self::Backup(url)),
             Command::Restore(url) => Ok(Self::Restore(url)),
+            Command::KillQuery(id) => Ok(Self::KillQuery(id)),
             Command::TableHistory(name) => Ok(Self::TableHistory(name)),
             other => Err(Error::internal(format!("not a utility: {}", std::any::type_name_of_val(&other)))),
         }
@@ -70,7 +72,7 @@ impl Utility {
     pub fn has_effect(&self) -> bool {
         match self {
             Self::FlushTable(_) | Self::FlushAll | Self::CompactTable(_) => true,
-            Self::EraseUser { .. } | Self::Backup(_) | Self::Restore(_) => true,
+            Self::EraseUser { .. } | Self::Backup(_) | Self::Restore(_) | Self::KillQuery(_) => true,
             _ => false,
         }
     }
@@ -112,6 +114,7 @@ impl Utility {
                 Field::new("by", DataType::Utf8, true),
             ],
             Self::Backup(_) | Self::Restore(_) => vec![count("tables"), count("files"), count("bytes")],
+            Self::KillQuery(_) => vec![text("query_id")],
             Self::ShowSetting(_) => vec![text("name"), text("value")],
         }))
     }
@@ -150,6 +153,10 @@ impl Utility {
             Self::TableHistory(name) => {
                 let context = request.context(SystemColumns::default())?;
                 history(request, context.tables.definition(&name)?)?
+            }
+            Self::KillQuery(id) => {
+                request.engine.queries().kill(request.user, &id)?;
+                vec![texts(std::iter::once(id.as_str()))]
             }
             Self::ShowSetting(name) => settings(request, name.as_deref())?,
         };

@@ -9,9 +9,10 @@ use std::{
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider},
-    common::TableReference,
+    common::{TableReference, tree_node::Transformed},
+    datasource::{provider_as_source, source_as_provider},
     error::DataFusionError,
-    logical_expr::Expr,
+    logical_expr::{Expr, LogicalPlan},
 };
 use insula_proto::UserNo;
 use insula_storage::{ReadView, Store, TableDef, TableKind};
@@ -129,6 +130,23 @@ impl Tables {
         }
         let namespace = name.schema().unwrap_or(&self.namespace);
         Ok(self.made(self.catalog.table(namespace, name.table())?))
+    }
+
+    /// The plan with this statement's tables instead of those that it was made with, which must be the same user's, of
+    /// the same catalog.
+    pub fn put_into(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let plan = plan.transform_down_with_subqueries(|node| match node {
+            LogicalPlan::TableScan(mut scan) => {
+                let provider = source_as_provider(&scan.source)?;
+                let Some(table) = provider.downcast_ref::<UserTable>() else {
+                    return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+                };
+                scan.source = provider_as_source(self.made(&table.def));
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(plan.data)
     }
 
     /// A name that stands twice in a statement is one provider.

@@ -50,6 +50,7 @@ impl Control {
             }
             Self::Commit => {
                 let transaction = session.current()?.ok_or_else(none_open)?;
+                request.running.commits()?;
                 engine.commit(&transaction).await?;
                 session.clear_current()?;
             }

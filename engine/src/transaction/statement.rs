@@ -8,44 +8,41 @@ use futures::StreamExt;
 
 use super::{Transaction, open::Use};
 use crate::{
-    Outcome, Result, RowStream,
-    sql::SystemColumns,
-    statement::{Replans, Request, Work},
+    Outcome, Plan, Result, RowStream,
+    statement::{Replans, Request, plan::Source, work_of},
 };
 
 pub(crate) async fn run(
     request: &Request<'_>,
     transaction: &Arc<Transaction>,
-    work: Work,
-    named: SystemColumns,
+    plan: &Plan,
     params: Vec<RecordBatch>,
 ) -> Result<Outcome> {
     let mut turn = transaction.turn().await?;
-    match work {
-        Work::Query(ast) => {
+    match &plan.source {
+        Source::Query(_) | Source::Substrait(_) => {
             let mut replans = Replans::default();
             loop {
                 let at = request.at(turn.moment(request.engine)?);
-                match at.query_once(&ast, named, &params).await {
+                match at.query_once(plan, &params).await {
                     Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
                     outcome => return Ok(held(outcome?, turn.into_use())),
                 }
             }
         }
-        Work::Write(write) => {
+        Source::Write(write) => {
             turn.check_writable("a statement that writes")?;
             turn.begin()?;
-            let changed = write.run_within(request, &mut turn, named, params).await?;
+            let changed = write.run_within(request, &mut turn, plan.named, params).await?;
             turn.done()?;
             Ok(Outcome::Count(changed))
         }
-        work => match work.alone() {
-            Some(what) => {
+        Source::Control | Source::Other => {
+            if let Some(what) = work_of(plan.text())?.alone() {
                 turn.renew(what)?;
-                request.run(work, named, params).await
             }
-            None => request.run(work, named, params).await,
-        },
+            request.run(plan, params).await
+        }
     }
 }
 

@@ -7,7 +7,14 @@ use arrow::{
 };
 use arrow_flight::decode::FlightRecordBatchStream;
 
+use arrow::ipc::CompressionType;
+
 use super::*;
+
+const PLAIN: Encoding = Encoding {
+    format: Format { types: Types { views: false, dictionaries: false }, compression: None, partitions: false },
+    message_size: 2 << 20,
+};
 
 fn sample() -> RecordBatch {
     let words: ArrayRef = Arc::new(StringViewArray::from(vec![Some("a"), None, Some("a long word beyond the prefix")]));
@@ -29,19 +36,19 @@ fn sample() -> RecordBatch {
 #[test]
 fn the_wire_knows_no_views_dictionaries_or_large_lists() {
     let batch = sample();
-    let wire = wire_schema(&batch.schema());
+    let wire = wire_schema(&batch.schema(), Types::default());
     assert_eq!(wire.field(1).data_type(), &DataType::Utf8);
     assert_eq!(wire.field(2).data_type(), &DataType::Utf8);
     assert!(matches!(wire.field(3).data_type(), DataType::List(_)));
     assert!(!wire.field(0).is_nullable() && wire.field(1).is_nullable());
-    assert_eq!(wire_schema(&wire), wire);
+    assert_eq!(wire_schema(&wire, Types::default()), wire);
 }
 
 #[tokio::test]
 async fn announced_and_sent_schema_are_one() {
     let batch = sample();
-    let wire = wire_schema(&batch.schema());
-    let encoded = batches(Arc::clone(&wire), vec![batch]).map_err(FlightError::from);
+    let wire = wire_schema(&batch.schema(), Types::default());
+    let encoded = batches(Arc::clone(&wire), PLAIN, vec![batch]).unwrap().map_err(FlightError::from);
     let mut decoded = FlightRecordBatchStream::new_from_flight_data(encoded);
     let received = decoded.next().await.unwrap().unwrap();
     assert_eq!(received.schema(), wire);
@@ -52,9 +59,48 @@ async fn announced_and_sent_schema_are_one() {
 }
 
 #[tokio::test]
+async fn encodings_and_compression_are_for_those_who_ask() {
+    let batch = sample();
+    let types = Types { views: true, dictionaries: true };
+    let wire = wire_schema(&batch.schema(), types);
+    assert_eq!(wire.field(1).data_type(), &DataType::Utf8View);
+    assert!(matches!(wire.field(2).data_type(), DataType::Dictionary(_, _)));
+    assert!(matches!(wire.field(3).data_type(), DataType::List(_)), "no client can ask for what the encoder cannot do");
+    let plain = to_wire(&batch, &wire_schema(&batch.schema(), Types::default())).unwrap();
+    for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+        let encoding = Encoding { format: Format { types, compression, partitions: false }, ..PLAIN };
+        let encoded = batches(Arc::clone(&wire), encoding, vec![batch.clone()]).unwrap().map_err(FlightError::from);
+        let mut decoded = FlightRecordBatchStream::new_from_flight_data(encoded);
+        let received = decoded.next().await.unwrap().unwrap();
+        assert_eq!(received.schema(), wire);
+        assert_eq!(to_wire(&received, &plain.schema()).unwrap(), plain);
+    }
+}
+
+#[tokio::test]
+async fn messages_are_cut_to_the_size_that_is_set() {
+    let n: ArrayRef = Arc::new(Int32Array::from_iter_values(0..100_000));
+    let batch = RecordBatch::try_from_iter([("n", n)]).unwrap();
+    for (message_size, expected) in [(2 << 20, 2), (100_000, 6)] {
+        let encoding = Encoding { message_size, ..PLAIN };
+        let sent: Vec<_> = batches(batch.schema(), encoding, vec![batch.clone()]).unwrap().try_collect().await.unwrap();
+        assert!(sent.len() >= expected && sent.len() < expected + 2, "{}", sent.len());
+    }
+}
+
+#[tokio::test]
+async fn metadata_without_rows_has_an_empty_batch() {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
+    let nothing = RecordBatch::new_empty(Arc::clone(&schema));
+    let sent = batches(Arc::clone(&schema), PLAIN, vec![nothing.clone()]).unwrap().map_err(FlightError::from);
+    let received: Vec<_> = FlightRecordBatchStream::new_from_flight_data(sent).try_collect().await.unwrap();
+    assert_eq!(received, [nothing]);
+}
+
+#[tokio::test]
 async fn the_schema_is_sent_without_rows() {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
-    let sent: Vec<_> = batches(Arc::clone(&schema), vec![]).try_collect().await.unwrap();
+    let sent: Vec<_> = batches(Arc::clone(&schema), PLAIN, vec![]).unwrap().try_collect().await.unwrap();
     assert_eq!(sent.len(), 1);
     assert_eq!(Schema::try_from(&sent[0]).unwrap(), *schema);
 }

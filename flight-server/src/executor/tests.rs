@@ -17,7 +17,7 @@ async fn a_panic_is_an_error_of_its_work_alone() {
 async fn a_stream_that_panics_does_not_pass_for_a_short_one() {
     let executor = Executor::new().unwrap();
     let items = stream::iter(0..3).map(|n| if n < 2 { Ok(n) } else { panic!("boom") }).boxed();
-    let received: Vec<_> = executor.stream(items).unwrap().collect().await;
+    let received: Vec<_> = executor.stream(items, std::future::pending()).unwrap().collect().await;
     assert_eq!(received.len(), 3);
     assert_eq!(received[2].as_ref().unwrap_err().code(), Code::Internal);
 }
@@ -32,4 +32,22 @@ async fn dropping_the_wait_cancels_the_work() {
     });
     assert!(tokio::time::timeout(Duration::from_millis(1), endless).await.is_err());
     assert!(dropped.await.is_err());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_stopped_frees_what_it_holds_though_nobody_reads() {
+    let executor = Executor::new().unwrap();
+    let (alive, dropped) = oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel();
+    let items = stream::repeat(1).map(move |n| {
+        let _ = &alive;
+        Ok(n)
+    });
+    let stopped = async { stopped.await.unwrap_or_else(|_| Status::internal("never asked to stop")) };
+    let mut received = executor.stream(items.boxed(), stopped).unwrap();
+    assert_eq!(received.next().await.unwrap().unwrap(), 1);
+    stop.send(Status::cancelled("stop")).unwrap();
+    assert!(dropped.await.is_err(), "the items are gone before the buffered ones are read");
+    let rest: Vec<_> = received.collect().await;
+    assert_eq!(rest.last().unwrap().as_ref().unwrap_err().code(), Code::Cancelled);
 }

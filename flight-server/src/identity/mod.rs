@@ -17,6 +17,7 @@ use std::{
 
 use http::HeaderMap;
 use insula_engine::{Engine, Identity, Role, Session};
+use insula_proto::UserNo;
 use tonic::Status;
 
 pub use self::metadata::Ways;
@@ -29,7 +30,8 @@ use self::{
 };
 use crate::{
     deadline::Deadline,
-    session::{Key, Origin, Sessions},
+    format::Format,
+    session::{Key, Origin, SessionInfo, Sessions},
     status,
 };
 
@@ -40,6 +42,9 @@ pub struct Caller {
     pub session: Arc<Session>,
     pub session_key: Key,
     pub deadline: Deadline,
+    /// The statement timeout alone, for work that outlives the request.
+    pub limit: Deadline,
+    pub format: Format,
     /// Issued for this request, to be sent back.
     pub new_token: Option<Arc<str>>,
 }
@@ -94,7 +99,9 @@ impl Authenticator {
         let session_key = Key { user: identity.no, origin };
         let session = self.sessions.resolve(session_key, &identity, metadata::schema(headers));
         let deadline = Deadline::new(headers, self.config.statement_timeout);
-        Ok(Caller { identity, session, session_key, deadline, new_token })
+        let limit = Deadline::new(&HeaderMap::new(), self.config.statement_timeout);
+        let format = Format::of(headers)?;
+        Ok(Caller { identity, session, session_key, deadline, limit, format, new_token })
     }
 
     async fn check(&self, claim: Claim, peer: Option<SocketAddr>) -> Result<(Identity, Origin), Status> {
@@ -146,8 +153,17 @@ impl Authenticator {
         Ok(target)
     }
 
+    /// The session's settings are gone, and so is the token that stood for it.
     pub fn close_session(&self, key: &Key) {
         self.sessions.close(key);
+        if let Origin::Token(token) = key.origin {
+            self.tokens.revoke(&token);
+        }
+    }
+
+    /// Sessions of a user, or of all users, the longest known first.
+    pub fn sessions(&self, of: Option<UserNo>) -> Vec<SessionInfo> {
+        self.sessions.list(of)
     }
 
     /// Forgets what has been idle too long.

@@ -63,6 +63,11 @@ impl Tokens {
         Some((id, entry.user))
     }
 
+    /// It opens nothing any more.
+    pub fn revoke(&self, id: &TokenId) {
+        self.live.lock().remove(id);
+    }
+
     pub fn sweep(&self, now: Instant) {
         let limit = self.idle_limit;
         self.live.lock().retain(|_, entry| now.duration_since(entry.used) < limit);

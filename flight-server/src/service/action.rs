@@ -1,13 +1,16 @@
-//! DoAction: prepared statements and session options; what cannot be served says why.
+//! DoAction: prepared statements, session options, and what becomes of tickets; what cannot be served says why.
 
 use std::sync::Arc;
 
 use arrow_flight::{
     Action, ActionType,
-    sql::{ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, ProstMessageExt},
+    sql::{
+        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
+        ActionCreatePreparedSubstraitPlanRequest, Any, ProstMessageExt,
+    },
 };
 use bytes::Bytes;
-use insula_engine::Session;
+use insula_engine::{Engine, Session};
 use insula_proto::flight::{
     CloseSessionResult, GetSessionOptionsResult, SessionOptionValue, SetSessionOptionsRequest, SetSessionOptionsResult,
     close_session_result,
@@ -18,9 +21,10 @@ use insula_proto::flight::{
 use prost::Message;
 use tonic::Status;
 
-use super::Service;
+use super::{Service, query::substrait, work::Source};
 use crate::{
     encode::{schema_or_nothing, wire_schema},
+    format::Types,
     identity::Caller,
     seal::Kind,
     statements::HANDLE_LIFETIME,
@@ -28,62 +32,71 @@ use crate::{
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 
-const SERVED: [(&str, &str); 9] = [
+const SERVED: &[(&str, &str)] = &[
     ("CreatePreparedStatement", "ActionCreatePreparedStatementRequest -> ActionCreatePreparedStatementResult"),
+    ("CreatePreparedSubstraitPlan", "ActionCreatePreparedSubstraitPlanRequest -> ActionCreatePreparedStatementResult"),
     ("ClosePreparedStatement", "ActionClosePreparedStatementRequest -> nothing"),
     ("BeginTransaction", "ActionBeginTransactionRequest -> ActionBeginTransactionResult"),
     ("EndTransaction", "ActionEndTransactionRequest -> nothing"),
     ("BeginSavepoint", "ActionBeginSavepointRequest -> ActionBeginSavepointResult"),
     ("EndSavepoint", "ActionEndSavepointRequest -> nothing"),
+    ("CancelFlightInfo", "CancelFlightInfoRequest -> CancelFlightInfoResult"),
+    ("CancelQuery", "ActionCancelQueryRequest -> ActionCancelQueryResult"),
+    ("RenewFlightEndpoint", "RenewFlightEndpointRequest -> FlightEndpoint"),
     ("SetSessionOptions", "SetSessionOptionsRequest -> SetSessionOptionsResult"),
     ("GetSessionOptions", "GetSessionOptionsRequest -> GetSessionOptionsResult"),
     ("CloseSession", "CloseSessionRequest -> CloseSessionResult"),
 ];
 
-/// Actions of the protocol that Insula does not serve, and the reason.
-const UNSERVED: [(&str, &str); 4] = [
-    ("CreatePreparedSubstraitPlan", "Substrait plans are not supported; prepare SQL"),
-    ("CancelQuery", "cancel a statement by cancelling its DoGet or DoPut"),
-    ("CancelFlightInfo", "cancel a statement by cancelling its DoGet"),
-    ("RenewFlightEndpoint", "tickets are not renewed; ask for a new one by GetFlightInfo"),
-];
-
 pub(super) fn types() -> impl Iterator<Item = ActionType> + Send + 'static {
-    SERVED.into_iter().map(|(name, messages)| ActionType { r#type: name.into(), description: messages.into() })
+    SERVED.iter().map(|(name, messages)| ActionType { r#type: (*name).into(), description: (*messages).into() })
 }
 
 impl Service {
     /// The result's body, of actions that have one.
     pub(super) async fn act(&self, caller: &Caller, action: Action) -> Result<Option<Bytes>, Status> {
         match action.r#type.as_str() {
-            "CreatePreparedStatement" => self.create_prepared(caller, unpack(&action)?).await.map(Some),
+            "CreatePreparedStatement" => {
+                let request: ActionCreatePreparedStatementRequest = unpack(&action)?;
+                let transaction = request.transaction_id.as_ref();
+                self.create_prepared(caller, Source::Sql(request.query), transaction).await.map(Some)
+            }
+            "CreatePreparedSubstraitPlan" => {
+                let request: ActionCreatePreparedSubstraitPlanRequest = unpack(&action)?;
+                let (source, transaction) = (substrait(request.plan.as_ref())?, request.transaction_id.as_ref());
+                self.create_prepared(caller, source, transaction).await.map(Some)
+            }
             "ClosePreparedStatement" => self.close_prepared(caller, unpack(&action)?).map(|()| None),
             "BeginTransaction" => self.begin_transaction(caller).map(Some),
             "EndTransaction" => self.end_transaction(caller, unpack(&action)?).await.map(|()| None),
             "BeginSavepoint" => self.begin_savepoint(caller, unpack(&action)?).await.map(Some),
             "EndSavepoint" => self.end_savepoint(caller, unpack(&action)?).await.map(|()| None),
-            "SetSessionOptions" => Ok(Some(self.set_options(caller, decode(&action)?))),
+            "CancelFlightInfo" => self.cancel_flight_info(caller, decode(&action)?).map(Some),
+            "CancelQuery" => self.cancel_query(caller, unpack(&action)?).map(Some),
+            "RenewFlightEndpoint" => self.renew(caller, decode(&action)?).map(Some),
+            "SetSessionOptions" => Ok(Some(set_options(&self.engine, caller, decode(&action)?))),
             "GetSessionOptions" => Ok(Some(options(&caller.session))),
             "CloseSession" => {
-                self.authenticator.close_session(&caller.session_key);
+                self.close_session(caller);
                 let result = CloseSessionResult { status: close_session_result::Status::Closed.into() };
                 Ok(Some(result.encode_to_vec().into()))
             }
-            name => Err(match UNSERVED.iter().find(|(unserved, _)| *unserved == name) {
-                Some((_, reason)) => Status::unimplemented(format!("{name}: {reason}")),
-                None => Status::unimplemented(format!("unknown action \"{name}\"; ListActions names those there are")),
-            }),
+            name => {
+                let text = format!("unknown action \"{name}\"; ListActions names those there are");
+                Err(Status::unimplemented(text))
+            }
         }
     }
 
     async fn create_prepared(
         &self,
         caller: &Caller,
-        request: ActionCreatePreparedStatementRequest,
+        source: Source,
+        transaction: Option<&Bytes>,
     ) -> Result<Bytes, Status> {
-        let session = self.session(caller, request.transaction_id.as_ref())?;
-        let statement = self.describe(caller, &session, &request.query, None).await?;
-        let parameter_schema = schema_or_nothing(&wire_schema(&statement.description.parameters))?;
+        let session = self.session(caller, transaction)?;
+        let statement = self.describe(caller, &session, source, None).await?;
+        let parameter_schema = schema_or_nothing(&wire_schema(&statement.description.parameters, Types::default()))?;
         let dataset_schema = schema_or_nothing(&statement.wire)?;
         let is_update = Some(statement.description.is_update);
         let user = caller.identity.no;
@@ -100,31 +113,11 @@ impl Service {
         Ok(Any { type_url, value: result.encode_to_vec().into() }.encode_to_vec().into())
     }
 
-    fn set_options(&self, caller: &Caller, request: SetSessionOptionsRequest) -> Bytes {
-        let session = &caller.session;
-        let known = session.options();
-        let mut errors = std::collections::HashMap::new();
-        for (name, value) in request.session_options {
-            let set = match &value.option_value {
-                Some(value) => {
-                    text(value).filter(|text| self.may_be(caller, &name, text)).map(|text| session.set(&name, &text))
-                }
-                None => Some(session.reset(&name)),
-            };
-            let named = known.iter().any(|(known, _)| *known == name);
-            let error = match set {
-                Some(Ok(())) => continue,
-                Some(Err(_)) if !named => ErrorValue::InvalidName,
-                Some(Err(_)) | None => ErrorValue::InvalidValue,
-            };
-            errors.insert(name, Error { value: error.into() });
-        }
-        SetSessionOptionsResult { errors }.encode_to_vec().into()
-    }
-
-    /// A driver that names its namespace once wants to be told at once that it is not there; `SET schema` takes any.
-    fn may_be(&self, caller: &Caller, name: &str, value: &str) -> bool {
-        name != "schema" || self.engine.namespaces(&caller.identity).iter().any(|namespace| namespace == value)
+    /// The token, and everything that was begun with it.
+    fn close_session(&self, caller: &Caller) {
+        self.authenticator.close_session(&caller.session_key);
+        self.engine.cancel_session(&caller.session);
+        self.statements.close_session(&caller.session);
     }
 
     fn close_prepared(&self, caller: &Caller, request: ActionClosePreparedStatementRequest) -> Result<(), Status> {
@@ -150,14 +143,43 @@ fn malformed(action: &Action, reason: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(format!("malformed body of {}: {reason}", action.r#type))
 }
 
-/// As `SET` would have it; no option takes a list.
+/// Each option is set by itself, and the errors tell which were not.
+fn set_options(engine: &Engine, caller: &Caller, request: SetSessionOptionsRequest) -> Bytes {
+    let mut errors = std::collections::HashMap::new();
+    for (name, value) in request.session_options {
+        if let Err(error) = set_option(engine, caller, &name, value.option_value.as_ref()) {
+            errors.insert(name, Error { value: error.into() });
+        }
+    }
+    SetSessionOptionsResult { errors }.encode_to_vec().into()
+}
+
+fn set_option(engine: &Engine, caller: &Caller, name: &str, value: Option<&OptionValue>) -> Result<(), ErrorValue> {
+    let session = &caller.session;
+    if !session.knows(name) {
+        return Err(ErrorValue::InvalidName);
+    }
+    let invalid = |_| ErrorValue::InvalidValue;
+    let Some(value) = value else { return session.reset(name).map_err(invalid) };
+    let text = text(value).ok_or(ErrorValue::InvalidValue)?;
+    // A driver that sets a schema relies on it; SQL's SET takes any name, as in PostgreSQL.
+    if session.names_schema(name) && !engine.namespaces(&caller.identity).contains(&text) {
+        return Err(ErrorValue::InvalidValue);
+    }
+    session.set(name, &text).map_err(invalid)
+}
+
+/// As `SET` would have it. No option takes several values; a list of one is that one.
 fn text(value: &OptionValue) -> Option<String> {
     match value {
         OptionValue::StringValue(text) => Some(text.clone()),
         OptionValue::BoolValue(value) => Some(value.to_string()),
         OptionValue::Int64Value(value) => Some(value.to_string()),
         OptionValue::DoubleValue(value) => Some(value.to_string()),
-        OptionValue::StringListValue(_) => None,
+        OptionValue::StringListValue(list) => match list.values.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        },
     }
 }
 

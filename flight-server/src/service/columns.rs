@@ -3,14 +3,14 @@
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema};
 use insula_engine::{Engine, TableInfo};
 
-use crate::encode::wire_schema;
+use crate::{encode::wire_schema, format::Types};
 
 #[cfg(test)]
 mod tests;
 
 /// The table's schema as it travels, each field with its `ARROW:FLIGHT:SQL:*` metadata.
 pub fn described(table: &TableInfo) -> Schema {
-    let wire = wire_schema(&table.schema);
+    let wire = wire_schema(&table.schema, Types::default());
     let fields: Vec<Field> = wire.fields().iter().map(|field| column(table, field)).collect();
     Schema::new_with_metadata(fields, wire.metadata().clone())
 }

@@ -14,7 +14,7 @@ use arrow_flight::{
         metadata::{SqlInfoData, SqlInfoDataBuilder},
     },
 };
-use insula_engine::FunctionNames;
+use insula_engine::{FunctionNames, substrait_version};
 
 use crate::statements::{HANDLE_LIFETIME, PREPARED_PER_USER};
 
@@ -62,11 +62,12 @@ fn server(info: &mut SqlInfoDataBuilder, transaction_timeout: Duration) {
     info.append(SqlInfo::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
     info.append(SqlInfo::FlightSqlServerReadOnly, false);
     info.append(SqlInfo::FlightSqlServerSql, true);
-    info.append(SqlInfo::FlightSqlServerSubstrait, false);
-    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
-    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, "");
+    info.append(SqlInfo::FlightSqlServerSubstrait, true);
+    // Plans of other versions are tried too, as the specification changes slowly; this is the one they are read by.
+    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, substrait_version().as_str());
+    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, substrait_version().as_str());
     info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::Savepoint as i32);
-    info.append(SqlInfo::FlightSqlServerCancel, false);
+    info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, true);
     let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);

@@ -4,9 +4,12 @@
 //! unknown actions on its own, and wrongly. [`crate::identity::layer`] has put a [`Caller`] into every request.
 
 mod action;
+mod cancel;
 mod columns;
+mod flights;
 mod info;
 mod metadata;
+mod poll;
 mod put;
 mod query;
 mod transaction;
@@ -43,6 +46,8 @@ use crate::{
     status,
 };
 
+use query::Rows;
+
 type Answer<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>;
 
 pub struct Service {
@@ -53,8 +58,16 @@ pub struct Service {
     seal: Seal,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
-    /// Bytes of parameters that one prepared statement may hold.
-    parameter_limit: usize,
+    limits: Limits,
+}
+
+/// Sizes in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the parameters that one prepared statement may hold.
+    pub parameters: usize,
+    /// That a message with rows aims at.
+    pub result_message: usize,
 }
 
 impl Service {
@@ -63,17 +76,17 @@ impl Service {
         executor: Arc<Executor>,
         authenticator: Arc<Authenticator>,
         statements: Arc<Statements>,
-        parameter_limit: usize,
+        limits: Limits,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let sql_info = info::sql_info(engine.functions(), engine.transaction_limits().idle)?;
         let seal = Seal::new().map_err(|e| format!("no random key for tickets: {e}"))?;
         let type_info = xdbc::type_info()?;
-        Ok(Self { engine, executor, authenticator, statements, seal, sql_info, type_info, parameter_limit })
+        Ok(Self { engine, executor, authenticator, statements, seal, sql_info, type_info, limits })
     }
 }
 
 /// The layer puts it there; without it the service would be mounted wrongly, and must not answer.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+pub(crate) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get::<Caller>().cloned().ok_or_else(|| status::internal("a request without a caller"))
 }
 
@@ -106,12 +119,7 @@ fn described(descriptor: &FlightDescriptor) -> Result<Command, Status> {
 
 fn unserved(command: &Command, rpc: &str) -> Status {
     let name = command.type_url().rsplit('.').next().unwrap_or_default().to_owned();
-    match command {
-        Command::CommandStatementSubstraitPlan(_) => {
-            Status::unimplemented("Substrait plans are not supported; send SQL")
-        }
-        _ => Status::unimplemented(format!("{rpc} does not serve the command {name}")),
-    }
+    Status::unimplemented(format!("{rpc} does not serve the command {name}"))
 }
 
 #[tonic::async_trait]
@@ -132,8 +140,10 @@ impl FlightService for Service {
         Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
     }
 
-    async fn list_flights(&self, _: Request<Criteria>) -> Answer<FlightInfo> {
-        Err(Status::unimplemented("there are no flights to list; Flight SQL's GetTables lists the tables"))
+    async fn list_flights(&self, request: Request<Criteria>) -> Answer<FlightInfo> {
+        let caller = caller(&request)?;
+        let flights = self.flights(&caller, request.get_ref())?;
+        Ok(Response::new(stream::iter(flights.into_iter().map(Ok)).boxed()))
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
@@ -142,8 +152,10 @@ impl FlightService for Service {
         Ok(Response::new(info))
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        Err(Status::unimplemented("PollFlightInfo is not supported; GetFlightInfo answers without delay"))
+    async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        let caller = caller(&request)?;
+        let info = caller.deadline.run(self.poll(&caller, request.into_inner())).await?;
+        Ok(Response::new(info))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
@@ -155,9 +167,16 @@ impl FlightService for Service {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let caller = caller(&request)?;
         let command = command(&request.get_ref().ticket, "ticket")?;
-        let rows = caller.deadline.run(self.rows_of(&caller, command)).await?;
-        let rows = self.executor.stream(rows)?;
-        Ok(Response::new(caller.deadline.stream(rows)))
+        let Rows { data, stop } = caller.deadline.run(self.rows_of(&caller, command)).await?;
+        let deadline = caller.deadline;
+        let stop = async move {
+            tokio::select! {
+                () = stop => Status::cancelled("the statement was cancelled"),
+                status = deadline.expired() => status,
+            }
+        };
+        // The network side keeps the time too: statements may have taken all threads of the executor.
+        Ok(Response::new(deadline.stream(self.executor.stream(data, stop)?)))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<PutResult> {
@@ -179,6 +198,6 @@ impl FlightService for Service {
     }
 
     async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<FlightData> {
-        Err(Status::unimplemented("DoExchange is not supported; Flight SQL has no command for it"))
+        Err(Status::unimplemented("DoExchange: Flight SQL has no command for it; use DoGet to read, DoPut to write"))
     }
 }

@@ -22,7 +22,7 @@ use insula_engine::{Engine, Error, ErrorKind, IngestMode, IngestTarget, Outcome}
 use prost::Message;
 use tonic::{Status, Streaming};
 
-use super::{Service, described, unserved};
+use super::{Service, described, unserved, work::Source};
 use crate::{
     identity::Caller,
     statements::{Bound, Parameters, Prepared, Statement},
@@ -69,7 +69,7 @@ impl Service {
 
     async fn update(&self, caller: &Caller, update: CommandStatementUpdate) -> Result<i64, Status> {
         let session = self.session(caller, update.transaction_id.as_ref())?;
-        let outcome = self.execute(caller, &session, &update.query, Vec::new()).await?;
+        let outcome = self.execute_sql(caller, &session, update.query).await?;
         self.count(outcome).await
     }
 
@@ -82,8 +82,8 @@ impl Service {
         let prepared = self.prepared(caller, &update.prepared_statement_handle)?;
         let parameters = self.parameters(&prepared.statement, messages).await?;
         let bound = Bound::new(Arc::clone(&prepared.statement), parameters);
-        match self.execute_bound(caller, &bound).await? {
-            Some(outcome) => self.count(outcome).await,
+        match self.execute(caller, &bound, None).await? {
+            Some(done) => self.count(done.outcome).await,
             None => Ok(0),
         }
     }
@@ -99,8 +99,8 @@ impl Service {
         let as_prepared = &prepared.statement;
         let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
             Some(batch) => {
-                let (session, sql) = (as_prepared.session.now(), &as_prepared.sql);
-                Arc::new(self.describe(caller, &session, sql, Some(batch.schema())).await?)
+                let (session, plan) = (as_prepared.session.now(), Source::Plan(Arc::clone(&as_prepared.plan)));
+                Arc::new(self.describe(caller, &session, plan, Some(batch.schema())).await?)
             }
             None => Arc::clone(as_prepared),
         };
@@ -123,8 +123,9 @@ impl Service {
         let (mut bound, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = batches.try_next().await.map_err(status::of)? {
             bytes += batch.get_array_memory_size();
-            if bytes > self.parameter_limit {
-                let text = format!("parameters take more than {} bytes; bind fewer rows at once", self.parameter_limit);
+            if bytes > self.limits.parameters {
+                let text =
+                    format!("parameters take more than {} bytes; bind fewer rows at once", self.limits.parameters);
                 return Err(Status::resource_exhausted(text));
             }
             bound.push(batch);

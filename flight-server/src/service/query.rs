@@ -1,10 +1,9 @@
 //! Statements that return rows, or are treated so: GetFlightInfo, GetSchema and DoGet.
 //!
-//! Drivers send DDL and DML this way too. GetFlightInfo only plans them; they run at DoGet, once per ticket. Within a
-//! transaction they run at GetFlightInfo: the end of the transaction may overtake a DoGet that its driver sends in the
-//! background, and what runs there can be undone.
+//! Drivers send DDL and DML this way too. They run at GetFlightInfo, once, and their ticket has what they returned: a
+//! driver may fetch in the background and give that up when its cursor is closed, and the statement must not be lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use arrow::{
     array::RecordBatch,
@@ -12,20 +11,37 @@ use arrow::{
 };
 use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, Ticket,
-    sql::{Command, ProstMessageExt, TicketStatementQuery},
+    sql::{Command, ProstMessageExt, SubstraitPlan, TicketStatementQuery},
 };
 use bytes::Bytes;
-use insula_engine::Outcome;
+use futures::{FutureExt, future::BoxFuture};
+use insula_engine::{Outcome, RowStream};
 use prost::Message;
 use tonic::Status;
 
-use super::{Service, described, unserved};
+use super::{
+    Service, described, unserved,
+    work::{Done, Source},
+};
 use crate::{
-    encode::{self, DataStream, schema_message, wire_schema},
+    encode::{self, DataStream, Encoding, schema_message, wire_schema},
     identity::Caller,
     seal::Kind,
-    statements::{Bound, Execution, Prepared, Run, TICKET_LIFETIME},
+    statements::{Bound, Execution, Prepared, Ran, Run, Started, Statement, TICKET_LIFETIME},
 };
+
+/// The answer to a DoGet.
+pub(super) struct Rows {
+    pub data: DataStream,
+    /// Ready when the statement behind it is cancelled.
+    pub stop: BoxFuture<'static, ()>,
+}
+
+impl Rows {
+    fn whole(data: DataStream) -> Self {
+        Self { data, stop: std::future::pending().boxed() }
+    }
+}
 
 impl Service {
     pub(super) async fn flight_info(
@@ -33,101 +49,148 @@ impl Service {
         caller: &Caller,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        match described(&descriptor)? {
-            Command::CommandStatementQuery(query) => {
-                let session = self.session(caller, query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &session, &query.query, None).await?);
-                self.statement_info(caller, descriptor, Bound::new(statement, None)).await
-            }
-            Command::CommandPreparedStatementQuery(query) => {
-                let bound = self.prepared(caller, &query.prepared_statement_handle)?.bound();
-                self.statement_info(caller, descriptor, bound).await
-            }
-            command => {
-                let schema = self.metadata_schema(&command).ok_or_else(|| unserved(&command, "GetFlightInfo"))?;
-                // The command is its own ticket: it is answered anew, for whoever sends it.
-                let ticket = descriptor.cmd.clone();
-                info(descriptor, &schema, ticket)
-            }
+        let command = described(&descriptor)?;
+        if let Some(bound) = self.bound(caller, &command).await? {
+            return self.bound_info(caller, descriptor, bound).await;
         }
+        let schema = self.metadata_schema(&command).ok_or_else(|| unserved(&command, "GetFlightInfo"))?;
+        // The command is its own ticket: it is answered anew, for whoever sends it.
+        let ticket = descriptor.cmd.clone();
+        info(descriptor, &schema, FlightEndpoint { ticket: Some(Ticket { ticket }), ..FlightEndpoint::default() })
+    }
+
+    pub(super) async fn bound_info(
+        &self,
+        caller: &Caller,
+        descriptor: FlightDescriptor,
+        bound: Bound,
+    ) -> Result<FlightInfo, Status> {
+        let (wire, owner) = (Arc::clone(&bound.statement.wire), caller.identity.no);
+        if bound.statement.description.has_effect {
+            let id = self.statements.issue(owner, bound);
+            drop(self.redeem(caller, &*self.statements.execution(id)?).await?);
+            return self.statement_info(caller, descriptor, &wire, id);
+        }
+        let parts = match caller.format.partitions {
+            true => self.parts(caller, &bound).await?,
+            false => None,
+        };
+        let Some(parts) = parts else {
+            let id = self.statements.issue(owner, bound);
+            return self.statement_info(caller, descriptor, &wire, id);
+        };
+        let mut endpoints = Vec::with_capacity(parts.count());
+        for part in 0..parts.count() {
+            let id = self.statements.issue_part(owner, bound.clone(), Some((Arc::clone(&parts), part)));
+            endpoints.push(self.endpoint(caller, id)?);
+        }
+        let first = endpoints.first().cloned().unwrap_or_default();
+        Ok(FlightInfo { endpoint: endpoints, ..info(descriptor, &wire, first)? })
     }
 
     pub(super) async fn schema_of(&self, caller: &Caller, command: &Command) -> Result<SchemaRef, Status> {
-        match command {
-            Command::CommandStatementQuery(query) => {
-                let session = self.session(caller, query.transaction_id.as_ref())?;
-                Ok(self.describe(caller, &session, &query.query, None).await?.wire)
-            }
-            Command::CommandPreparedStatementQuery(query) => {
-                Ok(Arc::clone(&self.prepared(caller, &query.prepared_statement_handle)?.bound().statement.wire))
-            }
-            command => self.metadata_schema(command).ok_or_else(|| unserved(command, "GetSchema")),
+        match self.bound(caller, command).await? {
+            Some(bound) => Ok(Arc::clone(&bound.statement.wire)),
+            None => self.metadata_schema(command).ok_or_else(|| unserved(command, "GetSchema")),
         }
     }
 
-    pub(super) async fn rows_of(&self, caller: &Caller, command: Command) -> Result<DataStream, Status> {
-        match command {
-            Command::TicketStatementQuery(ticket) => {
-                let id = self.seal.open(Kind::Ticket, &ticket.statement_handle, caller.identity.no)?;
-                self.redeem(caller, &*self.statements.execution(id)?).await
-            }
-            // The commands themselves as tickets: one round trip less, and each DoGet is a statement of its own.
+    pub(super) async fn rows_of(&self, caller: &Caller, command: Command) -> Result<Rows, Status> {
+        if let Command::TicketStatementQuery(ticket) = command {
+            let id = self.seal.open(Kind::Ticket, &ticket.statement_handle, caller.identity.no)?;
+            return self.redeem(caller, &*self.statements.execution(id)?).await;
+        }
+        // The commands themselves as tickets: one round trip less, and each DoGet is a statement of its own.
+        if let Some(bound) = self.bound(caller, &command).await? {
+            return self.run(caller, &bound, None).await;
+        }
+        let batch = self.metadata_rows(caller, &command).ok_or_else(|| unserved(&command, "DoGet"))??;
+        Ok(Rows::whole(encode::batches(batch.schema(), self.encoding(caller), vec![batch])?))
+    }
+
+    /// The statement that a command means, ready to run; `None` where it means none.
+    pub(super) async fn bound(&self, caller: &Caller, command: &Command) -> Result<Option<Bound>, Status> {
+        let (session, source) = match command {
             Command::CommandStatementQuery(query) => {
-                let session = self.session(caller, query.transaction_id.as_ref())?;
-                let statement = Arc::new(self.describe(caller, &session, &query.query, None).await?);
-                self.run(caller, &Bound::new(statement, None)).await
+                (self.session(caller, query.transaction_id.as_ref())?, Source::Sql(query.query.clone()))
+            }
+            Command::CommandStatementSubstraitPlan(query) => {
+                (self.session(caller, query.transaction_id.as_ref())?, substrait(query.plan.as_ref())?)
             }
             Command::CommandPreparedStatementQuery(query) => {
-                let bound = self.prepared(caller, &query.prepared_statement_handle)?.bound();
-                self.run(caller, &bound).await
+                let prepared = self.prepared(caller, &query.prepared_statement_handle)?;
+                return self.current(caller, &prepared).await.map(Some);
             }
-            command => {
-                let batch = self.metadata_rows(caller, &command).ok_or_else(|| unserved(&command, "DoGet"))??;
-                Ok(encode::batches(batch.schema(), vec![batch]))
-            }
-        }
+            _ => return Ok(None),
+        };
+        let statement = Arc::new(self.describe(caller, &session, source, None).await?);
+        Ok(Some(Bound::new(statement, None)))
     }
 
     pub(super) fn prepared(&self, caller: &Caller, handle: &[u8]) -> Result<Arc<Prepared>, Status> {
         self.statements.prepared(self.seal.open(Kind::Handle, handle, caller.identity.no)?)
     }
 
-    async fn statement_info(
+    /// A prepared statement as it is bound, described anew if something has changed since that was done last.
+    async fn current(&self, caller: &Caller, prepared: &Prepared) -> Result<Bound, Status> {
+        let bound = prepared.bound();
+        let (Statement { plan, types, .. }, session) = (&*bound.statement, &bound.session);
+        if self.engine.is_true(&caller.identity, session, plan) {
+            return Ok(bound);
+        }
+        let parameters = bound.parameters.as_ref().and_then(|batches| batches.first()).map(RecordBatch::schema);
+        let as_prepared = Caller { format: crate::format::Format { types: *types, ..caller.format }, ..caller.clone() };
+        let statement = self.describe(&as_prepared, session, Source::Plan(Arc::clone(plan)), parameters).await?;
+        let anew = Bound::new(Arc::new(statement), bound.parameters);
+        prepared.bind(anew.clone());
+        Ok(anew)
+    }
+
+    pub(super) fn encoding(&self, caller: &Caller) -> Encoding {
+        Encoding { format: caller.format, message_size: self.limits.result_message }
+    }
+
+    /// The endpoint has no location: the ticket is for this server, and clients that follow locations retry, which a
+    /// statement with an effect must not meet.
+    pub(super) fn statement_info(
         &self,
         caller: &Caller,
         descriptor: FlightDescriptor,
-        bound: Bound,
+        wire: &Schema,
+        execution: u64,
     ) -> Result<FlightInfo, Status> {
-        let user = caller.identity.no;
-        let wire = Arc::clone(&bound.statement.wire);
-        let (description, session) = (&bound.statement.description, &bound.session);
-        let at_once = description.at_once || description.has_effect && session.in_transaction();
-        let id = self.statements.issue(user, bound);
-        if at_once {
-            // What it returned stays with the ticket.
-            drop(self.redeem(caller, &*self.statements.execution(id)?).await?);
-        }
-        let statement_handle = self.seal.close(Kind::Ticket, id, user, TICKET_LIFETIME)?;
-        let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec();
-        info(descriptor, &wire, ticket.into())
+        info(descriptor, wire, self.endpoint(caller, execution)?)
     }
 
-    async fn redeem(&self, caller: &Caller, execution: &Execution) -> Result<DataStream, Status> {
+    pub(super) fn endpoint(&self, caller: &Caller, execution: u64) -> Result<FlightEndpoint, Status> {
+        let statement_handle = self.seal.close(Kind::Ticket, execution, caller.identity.no, TICKET_LIFETIME)?;
+        let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec().into();
+        let expiration_time = Some((SystemTime::now() + TICKET_LIFETIME).into());
+        Ok(FlightEndpoint { ticket: Some(Ticket { ticket }), expiration_time, ..FlightEndpoint::default() })
+    }
+
+    async fn redeem(&self, caller: &Caller, execution: &Execution) -> Result<Rows, Status> {
         let bound = &execution.bound;
         let statement = &bound.statement;
         if !statement.description.has_effect {
-            return self.run(caller, bound).await;
+            return match self.started(execution).await? {
+                Some(ran) => self.encoded(caller, statement, ran),
+                None => self.run(caller, bound, Some(execution)).await,
+            };
         }
         let mut run = execution.run.lock().await;
         if matches!(*run, Run::Pending) {
             *run = Run::Begun;
-            *run = match self.run_to_end(caller, bound).await {
+            *run = match self.run_to_end(caller, execution).await {
                 Ok(rows) => Run::Done(rows),
                 Err(status) => Run::Failed(status),
             };
         }
         match &*run {
-            Run::Done(rows) => Ok(encode::batches(Arc::clone(&statement.wire), rows.clone())),
+            Run::Done(rows) => {
+                let data = encode::batches(Arc::clone(&statement.wire), self.encoding(caller), rows.clone())?;
+                Ok(Rows::whole(data))
+            }
             Run::Failed(status) => Err(status.clone()),
             Run::Pending | Run::Begun => Err(Status::aborted(
                 "the statement was begun with this ticket and cut off; see whether it took effect, then send it again",
@@ -135,44 +198,65 @@ impl Service {
         }
     }
 
-    async fn run(&self, caller: &Caller, bound: &Bound) -> Result<DataStream, Status> {
-        let statement = &bound.statement;
-        match self.execute_bound(caller, bound).await? {
-            Some(Outcome::Rows { schema, rows }) => {
-                if wire_schema(&schema) != statement.wire {
-                    return Err(Status::failed_precondition(
-                        "the statement's columns have changed since it was described; prepare it again",
-                    ));
-                }
-                Ok(encode::rows(Arc::clone(&statement.wire), rows))
-            }
-            Some(Outcome::Count(_)) | None => Ok(encode::batches(Arc::clone(&statement.wire), Vec::new())),
+    /// The rows of a query that PollFlightInfo has started, for the first who fetches them.
+    async fn started(&self, execution: &Execution) -> Result<Option<Ran>, Status> {
+        let mut started = execution.started.lock().await;
+        match std::mem::take(&mut *started) {
+            Started::No => Ok(None),
+            Started::Running(mut task) => task.join().await?.map(Some),
+            Started::Ready(ran) => Ok(Some(ran)),
+            Started::Failed(status) => Err(status),
         }
     }
 
+    async fn run(&self, caller: &Caller, bound: &Bound, execution: Option<&Execution>) -> Result<Rows, Status> {
+        let statement = &bound.statement;
+        match self.execute(caller, bound, execution).await? {
+            Some(done) => match same_columns(statement, done)? {
+                Some(ran) => self.encoded(caller, statement, ran),
+                None => self.nothing(caller, statement),
+            },
+            None => self.nothing(caller, statement),
+        }
+    }
+
+    fn nothing(&self, caller: &Caller, statement: &Statement) -> Result<Rows, Status> {
+        Ok(Rows::whole(encode::batches(Arc::clone(&statement.wire), self.encoding(caller), Vec::new())?))
+    }
+
+    fn encoded(&self, caller: &Caller, statement: &Statement, ran: Ran) -> Result<Rows, Status> {
+        let mut encoding = self.encoding(caller);
+        encoding.format.types = statement.types;
+        Ok(Rows { data: encode::rows(Arc::clone(&statement.wire), encoding, ran.rows)?, stop: ran.stop })
+    }
+
     /// For statements with an effect, whose rows are few.
-    async fn run_to_end(&self, caller: &Caller, bound: &Bound) -> Result<Vec<RecordBatch>, Status> {
-        match self.execute_bound(caller, bound).await? {
+    async fn run_to_end(&self, caller: &Caller, execution: &Execution) -> Result<Vec<RecordBatch>, Status> {
+        match self.execute(caller, &execution.bound, Some(execution)).await?.map(|done| done.outcome) {
             Some(Outcome::Rows { rows, .. }) => self.collect(rows).await,
             Some(Outcome::Count(_)) | None => Ok(Vec::new()),
         }
     }
-
-    /// `None`: parameters without a single row were bound, so there was nothing to run.
-    pub(super) async fn execute_bound(&self, caller: &Caller, bound: &Bound) -> Result<Option<Outcome>, Status> {
-        let parameters = match &bound.parameters {
-            Some(batches) if batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
-            Some(batches) => batches.as_ref().clone(),
-            None => Vec::new(),
-        };
-        self.execute(caller, &bound.session, &bound.statement.sql, parameters).await.map(Some)
-    }
 }
 
-/// The endpoint has no location: the ticket is for this server, and clients that follow locations retry, which a
-/// statement with an effect must not meet.
-fn info(descriptor: FlightDescriptor, schema: &Schema, ticket: Bytes) -> Result<FlightInfo, Status> {
-    let endpoint = FlightEndpoint { ticket: Some(Ticket { ticket }), ..FlightEndpoint::default() };
+/// The rows of a statement, if they have the columns that were announced; `None`: it returned a count.
+pub(super) fn same_columns(statement: &Statement, done: Done) -> Result<Option<Ran>, Status> {
+    let (schema, rows): (SchemaRef, RowStream) = match done.outcome {
+        Outcome::Rows { schema, rows } => (schema, rows),
+        Outcome::Count(_) => return Ok(None),
+    };
+    if schema != statement.description.schema && wire_schema(&schema, statement.types) != statement.wire {
+        let text = "the statement's columns have changed since it was described; prepare it again";
+        return Err(Status::failed_precondition(text));
+    }
+    Ok(Some(Ran { rows, stop: done.stop }))
+}
+
+pub(super) fn info(
+    descriptor: FlightDescriptor,
+    schema: &Schema,
+    endpoint: FlightEndpoint,
+) -> Result<FlightInfo, Status> {
     Ok(FlightInfo {
         schema: schema_message(schema)?,
         flight_descriptor: Some(descriptor),
@@ -182,4 +266,9 @@ fn info(descriptor: FlightDescriptor, schema: &Schema, ticket: Bytes) -> Result<
         ordered: false,
         app_metadata: Bytes::new(),
     })
+}
+
+pub(super) fn substrait(plan: Option<&SubstraitPlan>) -> Result<Source, Status> {
+    let plan = plan.ok_or_else(|| Status::invalid_argument("the command holds no Substrait plan"))?;
+    Ok(Source::Substrait(plan.plan.clone()))
 }

@@ -3,12 +3,32 @@
 use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use futures::TryStreamExt;
-use insula_engine::{IngestTarget, Outcome, RowStream, Session};
+use bytes::Bytes;
+use futures::{TryStreamExt, future::BoxFuture};
+use insula_engine::{IngestTarget, Outcome, Parts, Plan, RowStream, Session};
 use tonic::Status;
 
 use super::Service;
-use crate::{identity::Caller, statements::Statement, status};
+use crate::{
+    identity::Caller,
+    statements::{Bound, Execution, Statement},
+    status,
+};
+
+/// What a client sends as a statement.
+pub(super) enum Source {
+    Sql(String),
+    Substrait(Bytes),
+    /// Planned before.
+    Plan(Arc<Plan>),
+}
+
+/// What a statement came to.
+pub(super) struct Done {
+    pub outcome: Outcome,
+    /// Ready when the statement is cancelled while its rows are taken.
+    pub stop: BoxFuture<'static, ()>,
+}
 
 impl Service {
     /// `bound`: the types of its parameters, once they are bound.
@@ -16,28 +36,84 @@ impl Service {
         &self,
         caller: &Caller,
         session: &Arc<Session>,
-        sql: &str,
+        source: Source,
         bound: Option<SchemaRef>,
     ) -> Result<Statement, Status> {
         let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(session));
-        let sql = sql.to_owned();
-        let work = async move {
-            let description = engine.describe(&user, &session, &sql, bound.as_deref()).await?;
-            Ok(Statement::new(&sql, session, description))
-        };
+        let types = caller.format.types;
+        let work = Box::pin(async move {
+            let plan = match source {
+                Source::Sql(sql) => engine.plan(&user, &sql)?,
+                Source::Substrait(message) => engine.plan_substrait(&user, &message)?,
+                Source::Plan(plan) => plan,
+            };
+            let description = engine.describe(&user, &session, &plan, bound.as_deref()).await?;
+            Ok(Statement::new(plan, session, description, types))
+        });
         self.executor.run(work).await?.map_err(status::of)
     }
 
+    /// `None`: parameters without a single row were bound, so there was nothing to run. `execution`: what it runs for,
+    /// and through which it can be cancelled.
     pub(super) async fn execute(
         &self,
         caller: &Caller,
+        bound: &Bound,
+        execution: Option<&Execution>,
+    ) -> Result<Option<Done>, Status> {
+        match self.work_of(caller, bound, execution)? {
+            Some(work) => self.executor.run(work).await?.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The work of [`Self::execute`], entered among the statements that run.
+    pub(super) fn work_of(
+        &self,
+        caller: &Caller,
+        bound: &Bound,
+        execution: Option<&Execution>,
+    ) -> Result<Option<BoxFuture<'static, Result<Done, Status>>>, Status> {
+        let parameters = match &bound.parameters {
+            Some(batches) if batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
+            Some(batches) => batches.as_ref().clone(),
+            None => Vec::new(),
+        };
+        let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
+        let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
+        let running = engine.begin(&user, &session, statement.plan.text());
+        if let Some(execution) = execution {
+            execution.enter(running.handle())?;
+        }
+        let stop = running.cancelled();
+        let part = execution.and_then(|execution| execution.part.clone());
+        Ok(Some(Box::pin(async move {
+            if let Some((parts, part)) = part {
+                return Ok(Done { outcome: parts.rows(&user, part, running).map_err(status::of)?, stop });
+            }
+            let outcome = engine.run(&user, &session, &statement.plan, parameters, running).await;
+            Ok(Done { outcome: outcome.map_err(status::of)?, stop })
+        })))
+    }
+
+    /// The statement's rows in parts, where it has several.
+    pub(super) async fn parts(&self, caller: &Caller, bound: &Bound) -> Result<Option<Arc<Parts>>, Status> {
+        let parameters = bound.parameters.as_ref().map(|batches| batches.as_ref().clone()).unwrap_or_default();
+        let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
+        let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
+        let work = Box::pin(async move { engine.parts(&user, &session, &statement.plan, parameters).await });
+        self.executor.run(work).await?.map_err(status::of)
+    }
+
+    /// A statement that was not described before, for its count.
+    pub(super) async fn execute_sql(
+        &self,
+        caller: &Caller,
         session: &Arc<Session>,
-        sql: &str,
-        parameters: Vec<RecordBatch>,
+        sql: String,
     ) -> Result<Outcome, Status> {
         let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(session));
-        let sql = sql.to_owned();
-        let work = async move { engine.execute(&user, &session, &sql, parameters).await };
+        let work = Box::pin(async move { engine.execute(&user, &session, &sql, Vec::new()).await });
         self.executor.run(work).await?.map_err(status::of)
     }
 
@@ -52,7 +128,7 @@ impl Service {
     ) -> Result<u64, Status> {
         let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
         let session = Arc::clone(session);
-        let work = async move { engine.ingest(&user, &session, target, schema, rows).await };
+        let work = Box::pin(async move { engine.ingest(&user, &session, target, schema, rows).await });
         self.executor.run(work).await?.map_err(status::of)
     }
 

@@ -1,15 +1,8 @@
-//! Calls below the client: without an identity, with damaged bytes, with the schema as it came over the wire.
+//! Calls below the client: without an identity, with damaged bytes.
 
-use std::sync::Arc;
-
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
-use arrow_flight::{FlightData, FlightDescriptor, Ticket, decode::FlightRecordBatchStream};
+use arrow_flight::{FlightData, FlightDescriptor};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use insula_client::Client;
 use tonic::{
     Code, Request, Response, Status, Streaming,
     metadata::{AsciiMetadataKey, MetadataMap},
@@ -56,18 +49,6 @@ pub async fn code_of<T>(answer: Result<Response<Streaming<T>>, Status>) -> Optio
 /// A DoPut of one command and no data.
 pub fn put_command(command: FlightDescriptor) -> Vec<FlightData> {
     vec![FlightData { flight_descriptor: Some(command), ..Default::default() }]
-}
-
-/// DoGet: the schema in the stream, though no batch may follow it, and the batches.
-pub async fn wire_schema(client: &Client, ticket: Ticket) -> (SchemaRef, Vec<RecordBatch>) {
-    let data = client.flight().do_get(client.request(ticket)).await.expect("a stream").into_inner();
-    let mut stream = FlightRecordBatchStream::new_from_flight_data(data.map_err(Into::into));
-    let mut batches = Vec::new();
-    while let Some(batch) = stream.try_next().await.expect("a batch") {
-        batches.push(batch);
-    }
-    let schema = stream.schema().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-    (schema, batches)
 }
 
 /// What a ticket may look like after someone played with it.

@@ -47,6 +47,7 @@ pub(super) async fn create(
     match &create.query {
         None => {
             let (columns, key) = declared_columns(&context, &create)?;
+            request.running.commits()?;
             request.engine.catalog().create_table(table(columns, key), create.if_not_exists).await?;
             Ok(0)
         }
@@ -67,7 +68,7 @@ async fn create_as(
     }
     let context = Arc::new(context);
     let query = context.plan_query(source)?;
-    let columns = from_schema(&output::schema(&query), true)?;
+    let columns = from_schema(&output::plain_schema(&query), true)?;
     let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
     let key = key_indices(&names, constraint_key(create)?)?;
     let new = table(columns, key);
@@ -77,6 +78,7 @@ async fn create_as(
     }
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
     let rows = take_in(request.engine.store(), &context, &plan, &[]).await?;
+    request.running.commits()?;
     request.engine.catalog().create_filled(plan.table(), rows.filling()?, false).await
 }
 

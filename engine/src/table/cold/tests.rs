@@ -68,7 +68,9 @@ impl World {
     fn context(&self, user: u64) -> Context {
         let identity = self.identity(user);
         let session = Arc::new(Session::new(&identity));
-        Request::new(&self.engine, &identity, &session).context(Default::default()).unwrap()
+        let running = &self.engine.begin(&identity, &session, &"".into());
+        let request = Request::new(&self.engine, &identity, &session, running);
+        request.context(Default::default()).unwrap()
     }
 
     fn slice(&self, user: u64) -> TableSlice {

@@ -1,0 +1,126 @@
+//! A statement that is parsed once, and planned once for as long as its plan is true.
+//!
+//! Drivers plan a statement three times: when they prepare it, when they ask for its schema, when they fetch its rows.
+//! A [`Plan`] is handed from the one to the next. It is one user's, like everything made of a statement, and its query
+//! is planned again as soon as the catalog, the session's settings or the user's role are others than when it was made.
+
+use std::sync::{Arc, Weak};
+
+use datafusion::sql::sqlparser::ast::Statement as Ast;
+use insula_proto::UserNo;
+use parking_lot::Mutex;
+
+use super::{Request, Work, classify, explain, query::Query, substrait};
+use crate::{
+    Error, Identity, Result, Role, Session,
+    catalog::Snapshot,
+    context::Context,
+    session::Settings,
+    sql::{Parsed, SystemColumns, parse},
+    write::Write,
+};
+
+/// A statement of one user, ready to be described and run any number of times.
+pub struct Plan {
+    user: UserNo,
+    text: Arc<str>,
+    pub(crate) named: SystemColumns,
+    pub(crate) source: Source,
+    kept: Mutex<Option<Kept>>,
+}
+
+pub(crate) enum Source {
+    Query(Box<Ast>),
+    Substrait(Box<substrait::Message>),
+    Write(Box<Write>),
+    /// Begins, ends or marks a transaction.
+    Control,
+    /// Definitions and what Insula answers itself: parsed anew each time, which is seldom.
+    Other,
+}
+
+/// A query's plan, and what it rests on.
+struct Kept {
+    /// Weak, so that a forgotten handle holds no definitions; the address cannot be taken by another one meanwhile.
+    catalog: Weak<Snapshot>,
+    settings: Settings,
+    role: Role,
+    query: Arc<Query>,
+}
+
+impl Plan {
+    /// Parsed, and not planned yet.
+    pub fn of_sql(user: &Identity, sql: &str) -> Result<Self> {
+        let Parsed { statement, named } = parse(sql)?;
+        let source = match classify(statement, named)? {
+            Work::Query(ast) => Source::Query(ast),
+            Work::Write(write) => Source::Write(write),
+            Work::Control(_) => Source::Control,
+            Work::Define(_) | Work::Utility(_) => Source::Other,
+        };
+        Ok(Self { user: user.no, text: sql.into(), named, source, kept: Mutex::default() })
+    }
+
+    /// Of a Substrait plan.
+    pub(crate) fn of_substrait(user: &Identity, message: &[u8]) -> Result<Self> {
+        let source = Source::Substrait(Box::new(substrait::decode(message)?));
+        let named = SystemColumns::default();
+        Ok(Self { user: user.no, text: substrait::TEXT.into(), named, source, kept: Mutex::default() })
+    }
+
+    /// What `system.queries` shows to its user.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// May it be kept beyond its handle? Other statements are rare, and may hold passwords.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        matches!(self.source, Source::Query(_) | Source::Write(_))
+    }
+
+    pub(super) fn is_query(&self) -> bool {
+        matches!(self.source, Source::Query(_) | Source::Substrait(_))
+    }
+
+    /// Whoever got hold of another user's plan gets nothing out of it.
+    pub(super) fn check(&self, user: &Identity) -> Result<()> {
+        if user.no == self.user { Ok(()) } else { Err(Error::denied("the statement belongs to another user")) }
+    }
+
+    /// Would a run find the query as it was planned last? Then what was said of it still holds.
+    pub(crate) fn is_true(&self, catalog: &Arc<Snapshot>, user: &Identity, session: &Session) -> bool {
+        match self.source {
+            Source::Query(_) | Source::Substrait(_) => {
+                let Ok(settings) = session.settings_of(user) else { return false };
+                self.kept.lock().as_ref().is_some_and(|kept| kept.is_true(catalog, &settings, user.role))
+            }
+            Source::Write(_) | Source::Control | Source::Other => true,
+        }
+    }
+
+    /// The query, planned now if it has to be.
+    pub(super) async fn query(&self, request: &Request<'_>, context: &Context) -> Result<Arc<Query>> {
+        let (catalog, settings, role) = (&context.tables.catalog, &context.settings, request.user.role);
+        if let Some(kept) = self.kept.lock().as_ref().filter(|kept| kept.is_true(catalog, settings, role)) {
+            return Ok(Arc::clone(&kept.query));
+        }
+        let logical = match &self.source {
+            Source::Query(ast) => explain::plan(context, ast.as_ref().clone())?,
+            Source::Substrait(message) => substrait::plan(context, message).await?,
+            Source::Write(_) | Source::Control | Source::Other => {
+                return Err(Error::internal("the statement is no query"));
+            }
+        };
+        let query = Arc::new(Query::new(logical)?);
+        let kept =
+            Kept { catalog: Arc::downgrade(catalog), settings: settings.clone(), role, query: Arc::clone(&query) };
+        *self.kept.lock() = Some(kept);
+        Ok(query)
+    }
+}
+
+impl Kept {
+    fn is_true(&self, catalog: &Arc<Snapshot>, settings: &Settings, role: Role) -> bool {
+        std::ptr::eq(self.catalog.as_ptr(), Arc::as_ptr(catalog)) && self.settings == *settings && self.role == role
+    }
+}

@@ -1,0 +1,87 @@
+"""How results travel, as ADBC and pyarrow ask for it: parts, compression, cancelling, and the list of flights."""
+
+import threading
+
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.flight as flight
+import pytest
+
+HEADER = "adbc.flight.sql.rpc.call_header."
+
+
+@pytest.fixture
+def filled(admin, alice, namespace):
+    table = f"{namespace}.t"
+    admin.change(f"CREATE TABLE {table} (id BIGINT PRIMARY KEY, v TEXT)")
+    alice.change(f"INSERT INTO {table} SELECT value, 'row ' || value FROM generate_series(1, 5000)")
+    admin.change(f"FLUSH TABLE {table}")
+    alice.change(f"INSERT INTO {table} SELECT value, 'row ' || value FROM generate_series(5001, 6000)")
+    return table
+
+
+def test_partitions_are_read_apart_and_are_the_whole(alice, filled):
+    connection = alice.connect()
+    connection.adbc_connection.set_options(**{HEADER + "x-insula-partitions": "on"})
+    with connection.cursor() as cursor:
+        partitions, schema = cursor.adbc_execute_partitions(f"SELECT id, v FROM {filled}")
+        assert schema.names == ["id", "v"] and len(partitions) > 1
+        ids = []
+        for partition in partitions:
+            cursor.adbc_read_partition(partition)
+            ids += cursor.fetch_arrow_table().column("id").to_pylist()
+    assert sorted(ids) == list(range(1, 6001))
+
+
+def test_compressed_rows_are_the_rows(alice, filled):
+    plain = alice.query(f"SELECT * FROM {filled} ORDER BY id")
+    for way in ("lz4", "zstd"):
+        connection = alice.connect()
+        connection.adbc_connection.set_options(**{HEADER + "x-insula-compression": way})
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {filled} ORDER BY id")
+            assert cursor.fetch_arrow_table() == plain
+
+
+def test_views_for_those_who_can_read_them(alice):
+    with alice.flight() as client:
+        options = flight.FlightCallOptions(headers=[client.bearer, (b"x-insula-arrow-types", b"views")])
+        from demo.flightsql import command
+
+        body = command("CommandStatementQuery", {1: "SELECT arrow_cast('x', 'Utf8View') v"})
+        assert client.read(flight.Ticket(body)).schema.field("v").type == pa.string()
+        table = client.flight.do_get(flight.Ticket(body), options).read_all()
+        assert table.schema.field("v").type == pa.string_view()
+
+
+def test_cancel_ends_a_statement_that_computes(alice):
+    endless = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value * b.value % 7 = 3"
+    connection, ended = alice.connect(), []
+    cursor = connection.cursor()
+
+    def run():
+        try:
+            cursor.execute(endless)
+            cursor.fetchall()
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    running = f"SELECT count(*) FROM system.queries WHERE text = '{endless}'"
+    while alice.rows(running) == [(0,)]:
+        assert thread.is_alive(), ended
+    cursor.adbc_cancel()
+    thread.join(60)
+    assert not thread.is_alive() and isinstance(ended[0], adbc_driver_manager.OperationalError), ended
+    while alice.rows(running) != [(0,)]:
+        pass
+
+
+def test_flights_are_tables(alice, bob, filled):
+    with alice.flight() as client, bob.flight() as other:
+        [info] = client.flight.list_flights(filled.encode(), client.options)
+        assert info.schema.names == ["id", "v"]
+        ticket = info.endpoints[0].ticket
+        assert client.read(ticket).num_rows == 6000
+        assert other.read(ticket).num_rows == 0
