@@ -121,8 +121,8 @@ pub fn rows(wire: SchemaRef, encoding: Encoding, rows: RowStream) -> Result<Data
     Ok(encoded.boxed())
 }
 
-/// Of a whole result. One that has batches and no rows is sent as an empty batch: JDBC knows the columns of metadata by
-/// it alone, and the encoder leaves empty batches out.
+/// Of a whole result. One that has batches and no rows is sent as an empty batch, for clients that take a stream without
+/// any for one that was cut off; the encoder leaves empty batches out.
 pub fn batches(wire: SchemaRef, encoding: Encoding, batches: Vec<RecordBatch>) -> Result<DataStream, Status> {
     if !batches.is_empty() && batches.iter().all(|batch| batch.num_rows() == 0) {
         let empty = RecordBatch::new_empty(Arc::clone(&wire));
