@@ -78,6 +78,27 @@ func TestPartitionsAreReadByAnyConnection(t *testing.T) {
 	same(t, total, 1_000)
 }
 
+// PollFlightInfo, asked until there are no new partitions.
+func TestIncrementalPartitions(t *testing.T) {
+	connection := connect(t)
+	query := statement(t, connection, "SELECT value FROM generate_series(1, 1000)")
+	must(t, query.SetOption(adbc.OptionKeyIncremental, adbc.OptionValueEnabled))
+	total := 0
+	for {
+		_, partitions, _, err := query.ExecutePartitions(within(t))
+		must(t, err)
+		if len(partitions.PartitionIDs) == 0 {
+			break
+		}
+		for _, id := range partitions.PartitionIDs {
+			reader, err := connection.ReadPartition(within(t), id)
+			must(t, err)
+			total += len(read(t, reader))
+		}
+	}
+	same(t, total, 1_000)
+}
+
 func TestCancelEndsAStream(t *testing.T) {
 	connection := connect(t)
 	ctx, cancel := context.WithCancel(within(t))

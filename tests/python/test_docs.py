@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("tests/**/*.py", "tests/**/*.rs", "tests/**/*.go", "tests/**/*.java", "tests/node/*.js", "scripts/grpcurl.sh")
+TESTS = ("tests/**/*.py", "tests/**/*.rs", "engine/tests/*.rs", "tests/**/*.go", "tests/**/*.java", "tests/node/*.js", "scripts/grpcurl.sh")
 
 
 def cells(page: str) -> list[str]:

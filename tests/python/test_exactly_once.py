@@ -1,6 +1,7 @@
 """DDL and DML run exactly once on every way a client can send them."""
 
 import pyarrow as pa
+import pyarrow.flight as flight
 import pytest
 
 from demo import adbc, flightsql, grpcurl
@@ -37,6 +38,12 @@ def by_flight_info_and_do_get(login, sql):
     assert login.flight().query(sql).num_rows == 0
 
 
+def by_do_get_alone(login, sql):
+    """The command itself is the ticket."""
+    command = flightsql.command("CommandStatementQuery", {1: sql})
+    assert login.flight().read(flight.Ticket(command)).num_rows == 0
+
+
 def by_do_put(login, sql):
     login.flight().update(sql)
 
@@ -62,8 +69,8 @@ def by_grpcurl(login, sql):
 WAYS = {
     way.__name__: way
     for way in (
-        by_execute, by_executemany, by_executescript, by_flight_info_and_do_get, by_do_put, by_prepared_query,
-        by_prepared_update, by_grpcurl,
+        by_execute, by_executemany, by_executescript, by_flight_info_and_do_get, by_do_get_alone, by_do_put,
+        by_prepared_query, by_prepared_update, by_grpcurl,
     )
 }  # fmt: skip
 

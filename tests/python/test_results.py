@@ -85,3 +85,20 @@ def test_flights_are_tables(alice, bob, filled):
         ticket = info.endpoints[0].ticket
         assert client.read(ticket).num_rows == 6000
         assert other.read(ticket).num_rows == 0
+
+
+def test_incremental_partitions(alice, items):
+    """PollFlightInfo, as ADBC sends it: again and again until there are no new partitions."""
+    alice.ingest(items, pa.table({"id": range(1_000), "name": ["n"] * 1_000}))
+    with alice.connection.cursor() as cursor:
+        cursor.adbc_statement.set_options(**{"adbc.statement.exec.incremental": "true"})
+        cursor.adbc_statement.set_sql_query(f"SELECT id FROM {items}")
+        partitions = []
+        while more := cursor.adbc_statement.execute_partitions()[0]:
+            partitions += more
+    ids = []
+    for partition in partitions:
+        with alice.connection.cursor() as cursor:
+            cursor.adbc_read_partition(partition)
+            ids += cursor.fetch_arrow_table()["id"].to_pylist()
+    assert sorted(ids) == list(range(1_000))

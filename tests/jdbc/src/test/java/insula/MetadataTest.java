@@ -111,6 +111,7 @@ class MetadataTest {
         assertEquals(List.of(), picked(metadata.getPrimaryKeys(null, namespace, "plain"), columns));
     }
 
+    /** Of a result without rows the driver forgets the columns, so that only the rows can be looked at. */
     @Test
     void foreignKeysAreNone() throws SQLException {
         for (ResultSet keys : List.of(

@@ -113,6 +113,17 @@ class PreparedTest {
     }
 
     @Test
+    void aCastSaysTheTypeOfItsParameter() throws SQLException {
+        try (PreparedStatement select = connection.prepareStatement("SELECT CAST(? AS INTEGER) + 1, ?::BIGINT")) {
+            select.setInt(1, 41);
+            select.setLong(2, Long.MAX_VALUE);
+            try (ResultSet row = select.executeQuery()) {
+                assertEquals(List.of("42|" + Long.MAX_VALUE), rows(row));
+            }
+        }
+    }
+
+    @Test
     void nullIsAParameterLikeAnother() throws SQLException {
         change(connection, "INSERT INTO " + items + " VALUES (1, NULL, 3)");
         String where = " WHERE id = ? AND name IS NOT DISTINCT FROM ?";
