@@ -65,7 +65,8 @@ grpcurl() {
 # The drivers of other languages, for their tests and examples. What is fetched is kept, so that later runs ask nobody.
 jdbc() {
     local stamp="$BUILD_CACHE/jdbc/.pom"
-    cmp -s tests/jdbc/pom.xml "$stamp" && return
+    # What Maven fetched lies in its own repository, which may be gone while the stamp is not.
+    [ -d ~/.m2/repository/org/apache/arrow/flight-sql-jdbc-driver ] && cmp -s tests/jdbc/pom.xml "$stamp" && return
     need java "install a JDK, 17 or newer, as in: apt-get install openjdk-17-jdk-headless"
     need mvn "install Maven 3.8 or newer, as in: apt-get install maven"
     # A run without any test fetches all that a run with tests needs.
