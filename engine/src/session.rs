@@ -99,6 +99,11 @@ impl Session {
         }
     }
 
+    /// Whether both are one client's, within a transaction or not.
+    pub fn is_client_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+    }
+
     pub fn in_transaction(&self) -> bool {
         self.transaction().is_some()
     }

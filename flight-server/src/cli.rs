@@ -107,5 +107,7 @@ fn run_check(args: CheckArgs) -> Outcome {
 }
 
 fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Futures of whole requests are deep where nothing is optimized.
+    runtime.thread_stack_size(4 << 20).enable_all().build()?.block_on(work)
 }

@@ -260,9 +260,9 @@ impl Statements {
     /// Ends what a session has left: its handles and its tickets.
     pub fn close_session(&self, session: &Arc<Session>) {
         let known = &mut *self.known.lock();
-        known.executions.retain(|_, execution| !Arc::ptr_eq(&execution.bound.statement.session, session));
+        known.executions.retain(|_, execution| !execution.bound.statement.session.is_client_of(session));
         known.forget_lost_tickets();
-        let own = known.prepared.iter().filter(|(_, p)| Arc::ptr_eq(&p.statement.session, session));
+        let own = known.prepared.iter().filter(|(_, p)| p.statement.session.is_client_of(session));
         for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
             known.remove_prepared(id);
         }
