@@ -185,6 +185,35 @@ impl Engine {
         plan.is_true(&self.catalog.snapshot(), user, session)
     }
 
+    /// The plan of a text that came lately.
+    pub fn known_plan(&self, user: &Identity, sql: &str) -> Option<Arc<Plan>> {
+        self.plans.known(user, sql)
+    }
+
+    /// What was said of a query before, if it still holds. Cheap; plans nothing.
+    pub fn described(
+        &self,
+        user: &Identity,
+        session: &Session,
+        plan: &Plan,
+        bound: Option<&Schema>,
+    ) -> Option<Description> {
+        plan.described(&self.catalog.snapshot(), user, session, bound)
+    }
+
+    /// The row of a query that reads one by its key, and has run before; its columns are in the types in which they are
+    /// stored, under any names. `None`: it has to be [`Self::run`]. Never waits: what takes no longer than this need
+    /// not be entered among the statements that run, nor be cancelled.
+    pub fn row(
+        &self,
+        user: &Identity,
+        session: &Session,
+        plan: &Plan,
+        params: &[RecordBatch],
+    ) -> Option<Result<RecordBatch>> {
+        plan.row(&self.catalog.snapshot(), &self.store, user, session, params)
+    }
+
     /// Enters a statement among those that run, where its user sees it and can end it.
     pub fn begin(&self, user: &Identity, session: &Arc<Session>, text: &Arc<str>) -> Running {
         self.queries.begin(user, session, text)

@@ -32,17 +32,21 @@ impl Plans {
         Self { recent: Cache::builder().max_capacity(CAPACITY).weigher(weight).time_to_idle(IDLE).build() }
     }
 
+    /// A plan that is kept.
+    pub fn known(&self, user: &Identity, sql: &str) -> Option<Arc<Plan>> {
+        if sql.len() > LONGEST_TEXT { None } else { self.recent.get(&Key { user: user.no, text: sql.into() }) }
+    }
+
     pub fn of_sql(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
         if sql.len() > LONGEST_TEXT {
             return Plan::of_sql(user, sql).map(Arc::new);
         }
-        let key = Key { user: user.no, text: sql.into() };
-        if let Some(plan) = self.recent.get(&key) {
+        if let Some(plan) = self.known(user, sql) {
             return Ok(plan);
         }
         let plan = Arc::new(Plan::of_sql(user, sql)?);
         if plan.is_worth_keeping() {
-            self.recent.insert(key, Arc::clone(&plan));
+            self.recent.insert(Key { user: user.no, text: Arc::clone(plan.text()) }, Arc::clone(&plan));
         }
         Ok(plan)
     }

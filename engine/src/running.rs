@@ -108,8 +108,7 @@ impl Queries {
 
     /// Ends what a session has left running.
     pub fn cancel_session(&self, session: &Arc<Session>) {
-        let of_session =
-            |query: &&Arc<Query>| query.session.upgrade().is_some_and(|own| own.is_client_of(session));
+        let of_session = |query: &&Arc<Query>| query.session.upgrade().is_some_and(|own| own.is_client_of(session));
         let own: Vec<_> = self.live.lock().values().filter(of_session).cloned().collect();
         for query in own {
             query.cancel();

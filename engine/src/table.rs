@@ -12,6 +12,7 @@ mod infallible;
 mod keys;
 mod live;
 mod oracle;
+mod point;
 mod prefilter;
 mod provider;
 mod resolver;
@@ -20,8 +21,9 @@ mod shadow;
 mod wrapper;
 
 pub(crate) use cold::OBJECT_STORE_URL;
+pub(crate) use point::PointRead;
 pub(crate) use provider::UserTable;
-pub(crate) use resolver::{CatalogList, Tables, target_name};
+pub(crate) use resolver::{CatalogList, Tables, owner_of, target_name};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! A plan that is kept gives what a new one would, for its user alone, whatever has changed since it was made; and
 //! Substrait plans reach what SQL reaches.
 
+#[path = "kept_plans/rows.rs"]
+mod rows;
+
 use std::sync::Arc;
 
 use arrow::{

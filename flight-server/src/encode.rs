@@ -4,14 +4,14 @@
 //! schema* has none, unless its client asked for them ([`crate::format`]). FlightInfo, GetSchema, prepared statements
 //! and DoGet all take it from here, since clients compare.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     compute::cast,
     datatypes::{DataType, FieldRef, Schema, SchemaRef},
     error::ArrowError,
-    ipc::writer::IpcWriteOptions,
+    ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
 };
 use arrow_flight::{
     FlightData, IpcMessage, SchemaAsIpc,
@@ -130,6 +130,46 @@ pub fn batches(wire: SchemaRef, encoding: Encoding, batches: Vec<RecordBatch>) -
         return Ok(stream::iter(messages.into_iter().map(Ok)).boxed());
     }
     rows(wire, encoding, stream::iter(batches.into_iter().map(Ok)).boxed())
+}
+
+/// What goes before the rows of a statement, made once for all its runs.
+#[derive(Default)]
+pub struct Header {
+    message: OnceLock<FlightData>,
+    schema: OnceLock<Bytes>,
+}
+
+impl Header {
+    /// The IPC message of the statement's schema.
+    pub fn schema(&self, wire: &Schema) -> Result<Bytes, Status> {
+        if let Some(known) = self.schema.get() {
+            return Ok(known.clone());
+        }
+        let message = schema_message(wire)?;
+        Ok(self.schema.get_or_init(|| message).clone())
+    }
+
+    /// A whole result of one batch, empty or not. `None`: its types take the long way.
+    pub fn message(
+        &self,
+        wire: &SchemaRef,
+        encoding: Encoding,
+        batch: RecordBatch,
+    ) -> Result<Option<Vec<FlightData>>, Status> {
+        // Dictionaries are messages of their own.
+        if encoding.format.types.dictionaries {
+            return Ok(None);
+        }
+        let options = IpcWriteOptions::default().try_with_compression(encoding.format.compression);
+        let options = options.map_err(status::internal)?;
+        let header = self.message.get_or_init(|| SchemaAsIpc::new(wire, &options).into()).clone();
+        let batch = to_wire(&batch, wire).map_err(status::internal)?;
+        let mut dictionaries = DictionaryTracker::new(false);
+        let encoded =
+            IpcDataGenerator::default().encode(&batch, &mut dictionaries, &options, &mut IpcWriteContext::default());
+        let (_, message) = encoded.map_err(status::internal)?;
+        Ok(Some(vec![header, message.into()]))
+    }
 }
 
 fn to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, ArrowError> {

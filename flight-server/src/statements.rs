@@ -14,13 +14,18 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use insula_engine::{Cancel, Description, Parts, Plan, RowStream, Session};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
 use tonic::Status;
 
-use crate::{encode::wire_schema, executor::Task, format::Types};
+use crate::{
+    encode::{Header, wire_schema},
+    executor::Task,
+    format::Types,
+};
 
 #[cfg(test)]
 mod tests;
@@ -46,11 +51,28 @@ pub struct Statement {
     pub wire: SchemaRef,
     /// By which the schema was made.
     pub types: Types,
+    pub header: Header,
 }
 
 impl Statement {
     pub fn new(plan: Arc<Plan>, session: Arc<Session>, description: Description, types: Types) -> Self {
-        Self { plan, session, wire: wire_schema(&description.schema, types), types, description }
+        let (wire, header) = (wire_schema(&description.schema, types), Header::default());
+        Self { plan, session, wire, types, header, description }
+    }
+
+    /// The IPC message of the schema of its rows.
+    pub fn schema_message(&self) -> Result<Bytes, Status> {
+        self.header.schema(&self.wire)
+    }
+
+    /// Whether it stands for the same, in the same session, under the same schemas.
+    pub fn is(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.description, &other.description);
+        Arc::ptr_eq(&self.plan, &other.plan)
+            && Arc::ptr_eq(&self.session, &other.session)
+            && self.types == other.types
+            && ours.parameters == theirs.parameters
+            && ours.schema == theirs.schema
     }
 }
 
@@ -138,18 +160,27 @@ struct Running {
     cancelled: bool,
 }
 
+impl Running {
+    fn check(&self) -> Result<(), Status> {
+        if self.cancelled { Err(Status::cancelled("the statement was cancelled")) } else { Ok(()) }
+    }
+}
+
 impl Execution {
     fn new(bound: Bound, part: Option<(Arc<Parts>, usize)>) -> Self {
         let expires = Mutex::new(Instant::now() + TICKET_LIFETIME);
         Self { bound, part, run: Default::default(), started: Default::default(), running: Mutex::default(), expires }
     }
 
+    /// Refused once it is cancelled.
+    pub fn check(&self) -> Result<(), Status> {
+        self.running.lock().check()
+    }
+
     /// Enters a statement that runs for it; refused once it is cancelled.
     pub fn enter(&self, cancel: Cancel) -> Result<(), Status> {
         let mut running = self.running.lock();
-        if running.cancelled {
-            return Err(Status::cancelled("the statement was cancelled"));
-        }
+        running.check()?;
         running.cancels.retain(Cancel::is_alive);
         running.cancels.push(cancel);
         Ok(())

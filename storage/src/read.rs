@@ -2,6 +2,7 @@
 
 mod hot_keys;
 mod hot_scan;
+mod point;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
     Error, ErrorKind, HotSpan, KeyBounds, KeyCodec, Result, TableDef,
-    cold::{ColdTier, Manifest, Pin, Stamp, manifest},
+    cold::{ColdTier, Manifest, Pin, Stamp},
     hot::{
         committer::HighWater,
         db::{Db, Family, Snapshot},
@@ -87,7 +88,7 @@ impl ReadView {
     }
 
     fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, active: Generation) -> Result<TableSlice> {
-        let manifest = manifest::load(&self.snapshot, table.id)?;
+        let manifest = self.cold.manifest(&self.snapshot, table.id)?;
         let hot = UserHot {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(table),

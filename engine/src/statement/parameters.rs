@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
+    array::{ArrayRef, RecordBatch},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -45,16 +45,39 @@ impl Demanded {
     /// One nullable field per parameter. The type is what the statement demands, else what is bound, else text, as in
     /// PostgreSQL.
     pub fn schema(&self, bound: Option<&Schema>) -> SchemaRef {
-        let fields = self.plain.iter().enumerate().map(|(i, demanded)| {
-            let given = || bound.and_then(|bound| bound.fields().get(i)).map(|field| field.data_type().clone());
-            let data_type = demanded.clone().or_else(given).unwrap_or(DataType::Utf8);
-            Field::new(format!("${}", i + 1), data_type, true)
-        });
+        let fields =
+            (0..self.plain.len()).map(|i| Field::new(format!("${}", i + 1), self.type_of(i, bound).clone(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Whether that schema is this one.
+    pub fn are(&self, schema: &Schema, bound: Option<&Schema>) -> bool {
+        let fields = schema.fields();
+        fields.len() == self.plain.len()
+            && fields.iter().enumerate().all(|(i, field)| field.data_type() == self.type_of(i, bound))
+    }
+
+    fn type_of<'a>(&'a self, i: usize, bound: Option<&'a Schema>) -> &'a DataType {
+        let given = || bound.and_then(|bound| bound.fields().get(i)).map(|field| field.data_type());
+        self.plain[i].as_ref().or_else(given).unwrap_or(&DataType::Utf8)
     }
 }
 
 impl Demanded {
+    /// The values of a single execution, bound in the very types that are demanded; `None`: they are not.
+    pub fn of_one_run(&self, params: &[RecordBatch]) -> Option<Vec<ScalarValue>> {
+        let columns = match params {
+            [] if self.plain.is_empty() => return Some(Vec::new()),
+            [row] if row.num_rows() == 1 && row.num_columns() == self.plain.len() => row.columns(),
+            _ => return None,
+        };
+        let value = |(column, demanded): (&ArrayRef, &Option<DataType>)| {
+            let same = demanded.as_ref() == Some(column.data_type());
+            same.then(|| ScalarValue::try_from_array(column, 0).ok()).flatten()
+        };
+        columns.iter().zip(&self.plain).map(value).collect()
+    }
+
     /// Values for a plan whose types are settled, so that nothing will cast them any more.
     pub fn settle(&self, scalars: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
         let pairs = scalars.into_iter().zip(&self.planned);

@@ -6,13 +6,15 @@
 
 use std::sync::{Arc, Weak};
 
+use arrow::{array::RecordBatch, datatypes::Schema};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use insula_proto::UserNo;
+use insula_storage::Store;
 use parking_lot::Mutex;
 
 use super::{Request, Work, classify, explain, query::Query, substrait};
 use crate::{
-    Error, Identity, Result, Role, Session,
+    Description, Error, Identity, Result, Role, Session,
     catalog::Snapshot,
     context::Context,
     session::Settings,
@@ -90,12 +92,45 @@ impl Plan {
     /// Would a run find the query as it was planned last? Then what was said of it still holds.
     pub(crate) fn is_true(&self, catalog: &Arc<Snapshot>, user: &Identity, session: &Session) -> bool {
         match self.source {
-            Source::Query(_) | Source::Substrait(_) => {
-                let Ok(settings) = session.settings_of(user) else { return false };
-                self.kept.lock().as_ref().is_some_and(|kept| kept.is_true(catalog, &settings, user.role))
-            }
+            Source::Query(_) | Source::Substrait(_) => self.kept(catalog, user, session).is_some(),
             Source::Write(_) | Source::Control | Source::Other => true,
         }
+    }
+
+    /// The query, if a run would find it as it was planned last.
+    fn kept(&self, catalog: &Arc<Snapshot>, user: &Identity, session: &Session) -> Option<Arc<Query>> {
+        self.check(user).ok()?;
+        let settings = session.settings_of(user).ok()?;
+        let kept = self.kept.lock();
+        kept.as_ref().filter(|kept| kept.is_true(catalog, &settings, user.role)).map(|kept| Arc::clone(&kept.query))
+    }
+
+    /// What was said of the query before, if it still holds. `bound`: see [`Query::schemas`].
+    pub(crate) fn described(
+        &self,
+        catalog: &Arc<Snapshot>,
+        user: &Identity,
+        session: &Session,
+        bound: Option<&Schema>,
+    ) -> Option<Description> {
+        let (parameters, schema) = self.kept(catalog, user, session)?.described(bound)?;
+        Some(Description { schema, parameters, is_update: false, has_effect: false })
+    }
+
+    /// See [`Query::row`].
+    pub(crate) fn row(
+        &self,
+        catalog: &Arc<Snapshot>,
+        store: &Arc<Store>,
+        user: &Identity,
+        session: &Session,
+        params: &[RecordBatch],
+    ) -> Option<Result<RecordBatch>> {
+        if session.in_transaction() {
+            return None;
+        }
+        let query = self.kept(catalog, user, session)?;
+        query.is_of_row().then(|| query.row(&store.view(), user, params)).flatten()
     }
 
     /// The query, planned now if it has to be.

@@ -20,13 +20,18 @@ use datafusion::{
     physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream},
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use insula_storage::ReadView;
 use parking_lot::Mutex;
 
 use super::{
     direct, explain, output,
     parameters::{self, Bindings, Demanded, as_values},
 };
-use crate::{Error, Outcome, Result, RowStream, context::Context};
+use crate::{
+    Error, Identity, Outcome, Result, RowStream,
+    context::Context,
+    table::{PointRead, owner_of},
+};
 
 /// A query as it was planned, before anything is folded.
 pub(crate) struct Query {
@@ -35,7 +40,14 @@ pub(crate) struct Query {
     /// Schemas of the parameters and of the rows, as they were asked for last: the types of free parameters may change.
     described: Mutex<Option<(SchemaRef, SchemaRef)>>,
     /// `None`: must be optimized for each run.
-    optimized: OnceLock<Option<LogicalPlan>>,
+    optimized: OnceLock<Option<Optimized>>,
+}
+
+/// A plan that is optimized once.
+struct Optimized {
+    plan: LogicalPlan,
+    /// It reads one row by its key.
+    point: Option<PointRead>,
 }
 
 impl Query {
@@ -55,6 +67,26 @@ impl Query {
         Ok((parameters, rows))
     }
 
+    /// What [`Self::schemas`] said before of parameters of the same types.
+    pub fn described(&self, bound: Option<&Schema>) -> Option<(SchemaRef, SchemaRef)> {
+        let described = self.described.lock();
+        let known = described.as_ref()?;
+        self.parameters.are(&known.0, bound).then(|| known.clone())
+    }
+
+    /// Whether it has run before, and reads one row by its key.
+    pub fn is_of_row(&self) -> bool {
+        self.optimized.get().and_then(Option::as_ref).is_some_and(|optimized| optimized.point.is_some())
+    }
+
+    /// The row of a query that has run before and reads one by its key, in the types in which it is stored. `None`: it has
+    /// to be run as a plan.
+    pub fn row(&self, view: &Arc<ReadView>, user: &Identity, params: &[RecordBatch]) -> Option<Result<RecordBatch>> {
+        let point = self.optimized.get()?.as_ref()?.point.as_ref()?;
+        let values = self.parameters.of_one_run(params)?;
+        point.read(view, owner_of(point.table(), user), &values)
+    }
+
     /// Physical plans are made anew each time: one with a repartition panics when run twice.
     pub(super) async fn physical(
         &self,
@@ -62,8 +94,8 @@ impl Query {
         values: Option<Vec<ScalarValue>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let state = context.state();
-        let optimized = self.optimized.get_or_init(|| optimized_for_all(state, &self.logical)).as_ref();
-        let plan = optimized.unwrap_or(&self.logical).clone();
+        let optimized = self.optimized.get_or_init(|| Optimized::of(state, &self.logical)).as_ref();
+        let plan = optimized.map_or(&self.logical, |optimized| &optimized.plan).clone();
         let plan = match values {
             Some(values) if optimized.is_some() => {
                 plan.with_param_values(as_values(self.parameters.settle(values)?))?
@@ -80,14 +112,17 @@ impl Query {
     }
 }
 
-/// The optimized plan, if it is the same for all runs of one user in one session, whatever the time and the parameters.
-fn optimized_for_all(state: &SessionState, logical: &LogicalPlan) -> Option<LogicalPlan> {
-    if matches!(logical, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) || !always_the_same(logical).ok()? {
-        return None;
+impl Optimized {
+    /// `None`: it is not the same for all runs of one user in one session, whatever the time and the parameters.
+    fn of(state: &SessionState, logical: &LogicalPlan) -> Option<Self> {
+        if matches!(logical, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) || !always_the_same(logical).ok()? {
+            return None;
+        }
+        // A parameter whose type is not known yet cannot be optimized; then each run has its own try, and its own error.
+        let plan = state.optimize(logical).ok()?;
+        let point = PointRead::of(&plan);
+        parameters_are_only_compared(&plan).ok()?.then_some(Self { plan, point })
     }
-    // A parameter whose type is not known yet cannot be optimized; then each run has its own try, and its own error.
-    let optimized = state.optimize(logical).ok()?;
-    parameters_are_only_compared(&optimized).ok()?.then_some(optimized)
 }
 
 /// No function of it is worth another value at another time.

@@ -158,6 +158,11 @@ fn is_column(expr: &Expr, name: &str) -> bool {
 /// A literal of the column's type, or one that is the same in it.
 fn value(expr: &Expr, data_type: &DataType) -> Option<ScalarValue> {
     let Expr::Literal(value, _) = expr else { return None };
+    value_of(value, data_type)
+}
+
+/// The value as one of the column's type, where it is the same in it; NULL never is.
+pub(super) fn value_of(value: &ScalarValue, data_type: &DataType) -> Option<ScalarValue> {
     let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     if value.is_null() {
         None

@@ -82,6 +82,24 @@ impl UserTable {
     pub fn is_of_keys(&self, filters: &[Expr]) -> Result<bool> {
         Ok(matches!(keys::wanted(&self.def, &self.columns, filters)?, KeyBounds::Keys(_)))
     }
+
+    /// What reading single rows takes: the definition, whether soft-deleted ones count, and where storage keeps the
+    /// columns of the projection. `None`: its rows are not found by values of the key, or are the oracle's.
+    pub(super) fn read_by_key(&self, projection: Option<&[usize]>) -> Option<(Arc<TableDef>, bool, Vec<usize>)> {
+        let key = self.def.stored_key();
+        let named = |stored: &usize| self.columns.iter().find(|column| column.stored == *stored);
+        // The order of floats is Arrow's in filters and ours in keys.
+        let exact =
+            key.iter().all(|stored| named(stored).is_some_and(|column| !column.field.data_type().is_floating()));
+        if !exact || self.view.oracle {
+            return None;
+        }
+        let columns = match projection {
+            Some(projection) => projection.iter().map(|i| self.columns[*i].stored).collect(),
+            None => self.columns.iter().map(|column| column.stored).collect(),
+        };
+        Some((Arc::clone(&self.def), self.deleted, columns))
+    }
 }
 
 /// Declared columns, then the named system columns, then the hidden row id where it is asked for.

@@ -85,10 +85,7 @@ impl Tables {
 
     /// Whose rows of `def` this statement sees.
     pub fn owner(&self, def: &TableDef) -> UserNo {
-        match def.kind {
-            TableKind::Shared => UserNo::SHARED,
-            TableKind::User | TableKind::Stream => self.user,
-        }
+        owner(def, self.user)
     }
 
     /// Declares the table that an UPDATE or DELETE changes, before it is planned: with the hidden row id, and live rows
@@ -159,6 +156,18 @@ impl Tables {
         let table = Arc::new(UserTable::new(def, self.owner(def), Arc::clone(&self.view), shape));
         made.push(Arc::clone(&table));
         table
+    }
+}
+
+/// Whose rows of a table a user sees.
+pub(crate) fn owner_of(def: &TableDef, user: &Identity) -> UserNo {
+    owner(def, user.no)
+}
+
+fn owner(def: &TableDef, user: UserNo) -> UserNo {
+    match def.kind {
+        TableKind::Shared => UserNo::SHARED,
+        TableKind::User | TableKind::Stream => user,
     }
 }
 

@@ -10,7 +10,11 @@ use prost::Message;
 use tonic::Status;
 
 use super::{Service, query::info};
-use crate::{encode::wire_schema, format::Types, identity::Caller};
+use crate::{
+    encode::{schema_message, wire_schema},
+    format::Types,
+    identity::Caller,
+};
 
 impl Service {
     /// The criteria's expression is a pattern as of LIKE: of `namespace.table`, or without a point of the table's name.
@@ -42,5 +46,5 @@ fn flight(table: &TableInfo) -> Result<FlightInfo, Status> {
     let ticket = Some(Ticket { ticket: command.clone().into() });
     let schema = wire_schema(&table.schema, Types::default());
     let endpoint = FlightEndpoint { ticket, ..FlightEndpoint::default() };
-    info(FlightDescriptor::new_cmd(command), &schema, endpoint)
+    Ok(info(FlightDescriptor::new_cmd(command), schema_message(&schema)?, endpoint))
 }

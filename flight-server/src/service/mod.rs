@@ -167,7 +167,10 @@ impl FlightService for Service {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let caller = caller(&request)?;
         let command = command(&request.get_ref().ticket, "ticket")?;
-        let Rows { data, stop } = caller.deadline.run(self.rows_of(&caller, command)).await?;
+        let (data, stop) = match caller.deadline.run(self.rows_of(&caller, command)).await? {
+            Rows::Ready(messages) => return Ok(Response::new(stream::iter(messages.into_iter().map(Ok)).boxed())),
+            Rows::Coming { data, stop } => (data, stop),
+        };
         let deadline = caller.deadline;
         let stop = async move {
             tokio::select! {

@@ -49,7 +49,7 @@ impl Service {
         let handle = |kind| self.seal.close(kind, id, caller.identity.no, TICKET_LIFETIME);
         let next = TicketStatementQuery { statement_handle: handle(Kind::Poll)? }.as_any().encode_to_vec();
         let next = FlightDescriptor::new_cmd(next);
-        let info = self.statement_info(caller, next.clone(), &execution.bound.statement.wire, id)?;
+        let info = self.statement_info(caller, next.clone(), &execution.bound.statement, id)?;
         let expiration_time = info.endpoint.first().and_then(|endpoint| endpoint.expiration_time);
         Ok(match is_ready {
             true => PollInfo { expiration_time, ..complete(info) },

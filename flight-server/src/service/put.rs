@@ -100,7 +100,9 @@ impl Service {
         let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
             Some(batch) => {
                 let (session, plan) = (as_prepared.session.now(), Source::Plan(Arc::clone(&as_prepared.plan)));
-                Arc::new(self.describe(caller, &session, plan, Some(batch.schema())).await?)
+                let statement = self.describe(caller, &session, plan, Some(batch.schema())).await?;
+                // The same as before has its messages ready.
+                if statement.is(as_prepared) { Arc::clone(as_prepared) } else { Arc::new(statement) }
             }
             None => Arc::clone(as_prepared),
         };

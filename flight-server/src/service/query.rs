@@ -5,12 +5,9 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use arrow_flight::{
-    FlightDescriptor, FlightEndpoint, FlightInfo, Ticket,
+    FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket,
     sql::{Command, ProstMessageExt, SubstraitPlan, TicketStatementQuery},
 };
 use bytes::Bytes;
@@ -25,21 +22,27 @@ use super::{
 };
 use crate::{
     encode::{self, DataStream, Encoding, schema_message, wire_schema},
+    format::Format,
     identity::Caller,
     seal::Kind,
     statements::{Bound, Execution, Prepared, Ran, Run, Started, Statement, TICKET_LIFETIME},
+    status,
 };
 
 /// The answer to a DoGet.
-pub(super) struct Rows {
-    pub data: DataStream,
-    /// Ready when the statement behind it is cancelled.
-    pub stop: BoxFuture<'static, ()>,
+pub(super) enum Rows {
+    /// All of it.
+    Ready(Vec<FlightData>),
+    Coming {
+        data: DataStream,
+        /// Ready when the statement behind it is cancelled.
+        stop: BoxFuture<'static, ()>,
+    },
 }
 
 impl Rows {
     fn whole(data: DataStream) -> Self {
-        Self { data, stop: std::future::pending().boxed() }
+        Self::Coming { data, stop: std::future::pending().boxed() }
     }
 }
 
@@ -56,7 +59,8 @@ impl Service {
         let schema = self.metadata_schema(&command).ok_or_else(|| unserved(&command, "GetFlightInfo"))?;
         // The command is its own ticket: it is answered anew, for whoever sends it.
         let ticket = descriptor.cmd.clone();
-        info(descriptor, &schema, FlightEndpoint { ticket: Some(Ticket { ticket }), ..FlightEndpoint::default() })
+        let endpoint = FlightEndpoint { ticket: Some(Ticket { ticket }), ..FlightEndpoint::default() };
+        Ok(info(descriptor, schema_message(&schema)?, endpoint))
     }
 
     pub(super) async fn bound_info(
@@ -65,11 +69,11 @@ impl Service {
         descriptor: FlightDescriptor,
         bound: Bound,
     ) -> Result<FlightInfo, Status> {
-        let (wire, owner) = (Arc::clone(&bound.statement.wire), caller.identity.no);
-        if bound.statement.description.has_effect {
+        let (statement, owner) = (Arc::clone(&bound.statement), caller.identity.no);
+        if statement.description.has_effect {
             let id = self.statements.issue(owner, bound);
             drop(self.redeem(caller, &*self.statements.execution(id)?).await?);
-            return self.statement_info(caller, descriptor, &wire, id);
+            return self.statement_info(caller, descriptor, &statement, id);
         }
         let parts = match caller.format.partitions {
             true => self.parts(caller, &bound).await?,
@@ -77,7 +81,7 @@ impl Service {
         };
         let Some(parts) = parts else {
             let id = self.statements.issue(owner, bound);
-            return self.statement_info(caller, descriptor, &wire, id);
+            return self.statement_info(caller, descriptor, &statement, id);
         };
         let mut endpoints = Vec::with_capacity(parts.count());
         for part in 0..parts.count() {
@@ -85,7 +89,7 @@ impl Service {
             endpoints.push(self.endpoint(caller, id)?);
         }
         let first = endpoints.first().cloned().unwrap_or_default();
-        Ok(FlightInfo { endpoint: endpoints, ..info(descriptor, &wire, first)? })
+        Ok(FlightInfo { endpoint: endpoints, ..info(descriptor, statement.schema_message()?, first) })
     }
 
     pub(super) async fn schema_of(&self, caller: &Caller, command: &Command) -> Result<SchemaRef, Status> {
@@ -139,7 +143,7 @@ impl Service {
             return Ok(bound);
         }
         let parameters = bound.parameters.as_ref().and_then(|batches| batches.first()).map(RecordBatch::schema);
-        let as_prepared = Caller { format: crate::format::Format { types: *types, ..caller.format }, ..caller.clone() };
+        let as_prepared = Caller { format: Format { types: *types, ..caller.format }, ..caller.clone() };
         let statement = self.describe(&as_prepared, session, Source::Plan(Arc::clone(plan)), parameters).await?;
         let anew = Bound::new(Arc::new(statement), bound.parameters);
         prepared.bind(anew.clone());
@@ -156,10 +160,10 @@ impl Service {
         &self,
         caller: &Caller,
         descriptor: FlightDescriptor,
-        wire: &Schema,
+        statement: &Statement,
         execution: u64,
     ) -> Result<FlightInfo, Status> {
-        info(descriptor, wire, self.endpoint(caller, execution)?)
+        Ok(info(descriptor, statement.schema_message()?, self.endpoint(caller, execution)?))
     }
 
     pub(super) fn endpoint(&self, caller: &Caller, execution: u64) -> Result<FlightEndpoint, Status> {
@@ -211,6 +215,9 @@ impl Service {
 
     async fn run(&self, caller: &Caller, bound: &Bound, execution: Option<&Execution>) -> Result<Rows, Status> {
         let statement = &bound.statement;
+        if let Some(ready) = self.row(caller, bound, execution)? {
+            return Ok(Rows::Ready(ready));
+        }
         match self.execute(caller, bound, execution).await? {
             Some(done) => match same_columns(statement, done)? {
                 Some(ran) => self.encoded(caller, statement, ran),
@@ -220,6 +227,29 @@ impl Service {
         }
     }
 
+    /// The answer to a query that reads one row by its key, where it is at hand: it takes less time than to hand it over
+    /// to the executor.
+    fn row(
+        &self,
+        caller: &Caller,
+        bound: &Bound,
+        execution: Option<&Execution>,
+    ) -> Result<Option<Vec<FlightData>>, Status> {
+        let Bound { statement, parameters, session } = bound;
+        if statement.description.has_effect || execution.is_some_and(|execution| execution.part.is_some()) {
+            return Ok(None);
+        }
+        let parameters = parameters.as_ref().map(|batches| batches.as_slice()).unwrap_or_default();
+        let Some(row) = self.engine.row(&caller.identity, session, &statement.plan, parameters) else {
+            return Ok(None);
+        };
+        if let Some(execution) = execution {
+            execution.check()?;
+        }
+        let encoding = Encoding { format: Format { types: statement.types, ..caller.format }, ..self.encoding(caller) };
+        statement.header.message(&statement.wire, encoding, row.map_err(status::of)?)
+    }
+
     fn nothing(&self, caller: &Caller, statement: &Statement) -> Result<Rows, Status> {
         Ok(Rows::whole(encode::batches(Arc::clone(&statement.wire), self.encoding(caller), Vec::new())?))
     }
@@ -227,7 +257,7 @@ impl Service {
     fn encoded(&self, caller: &Caller, statement: &Statement, ran: Ran) -> Result<Rows, Status> {
         let mut encoding = self.encoding(caller);
         encoding.format.types = statement.types;
-        Ok(Rows { data: encode::rows(Arc::clone(&statement.wire), encoding, ran.rows)?, stop: ran.stop })
+        Ok(Rows::Coming { data: encode::rows(Arc::clone(&statement.wire), encoding, ran.rows)?, stop: ran.stop })
     }
 
     /// For statements with an effect, whose rows are few.
@@ -252,20 +282,17 @@ pub(super) fn same_columns(statement: &Statement, done: Done) -> Result<Option<R
     Ok(Some(Ran { rows, stop: done.stop }))
 }
 
-pub(super) fn info(
-    descriptor: FlightDescriptor,
-    schema: &Schema,
-    endpoint: FlightEndpoint,
-) -> Result<FlightInfo, Status> {
-    Ok(FlightInfo {
-        schema: schema_message(schema)?,
+/// `schema`: the IPC message.
+pub(super) fn info(descriptor: FlightDescriptor, schema: Bytes, endpoint: FlightEndpoint) -> FlightInfo {
+    FlightInfo {
+        schema,
         flight_descriptor: Some(descriptor),
         endpoint: vec![endpoint],
         total_records: -1,
         total_bytes: -1,
         ordered: false,
         app_metadata: Bytes::new(),
-    })
+    }
 }
 
 pub(super) fn substrait(plan: Option<&SubstraitPlan>) -> Result<Source, Status> {

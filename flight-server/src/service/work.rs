@@ -41,6 +41,17 @@ impl Service {
     ) -> Result<Statement, Status> {
         let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(session));
         let types = caller.format.types;
+        let known = match &source {
+            Source::Sql(sql) => engine.known_plan(&user, sql),
+            Source::Substrait(_) => None,
+            Source::Plan(plan) => Some(Arc::clone(plan)),
+        };
+        if let Some(plan) = known {
+            // What was said before needs no planning, and no other thread.
+            if let Some(description) = engine.described(&user, &session, &plan, bound.as_deref()) {
+                return Ok(Statement::new(plan, session, description, types));
+            }
+        }
         let work = Box::pin(async move {
             let plan = match source {
                 Source::Sql(sql) => engine.plan(&user, &sql)?,

@@ -44,7 +44,7 @@ impl Lookup {
     }
 
     /// Where the newest version of a key is.
-    pub(super) fn find(&mut self, key: &[u8]) -> Result<Option<Place>> {
+    pub fn find(&mut self, key: &[u8]) -> Result<Option<Place>> {
         for (run, rows) in self.hot.pending.iter().enumerate() {
             if let Some(at) = rows.find(key) {
                 return Ok(Some(Place::Pending(run, at)));
@@ -68,7 +68,7 @@ impl Lookup {
         Ok(None)
     }
 
-    pub(super) fn row(&self, place: Place) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+    pub fn row(&self, place: Place) -> Result<Option<(key::Parts<'_>, &[u8])>> {
         let item = match place {
             Place::Pending(run, at) => self.hot.pending.get(run).and_then(|run| run.item(at)),
             Place::Stored(cursor) => {
@@ -84,7 +84,7 @@ impl Lookup {
 
 /// Where a look-up found a row.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Which run, and which of its rows.
     Pending(usize, usize),
     /// Which cursor stands at it.

@@ -1,0 +1,154 @@
+//! A read of one row by its whole key, answered where it is asked: no operators, no task, no thread of its own.
+//!
+//! What applications send most is a prepared `SELECT … WHERE key = $1`. Its kept plan says everything but the value: the
+//! table, the columns, that nothing else is asked. So it is recognized once, and then each run is a seek in the hot
+//! rows, or a search in a remembered block of the cold ones. Whatever is not ready at once is run as a plan.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use datafusion::{
+    common::ScalarValue,
+    datasource::source_as_provider,
+    logical_expr::{
+        BinaryExpr, Expr, Filter, LogicalPlan, Operator, Projection, SubqueryAlias, TableScan, utils::split_conjunction,
+    },
+};
+use futures::FutureExt;
+use insula_proto::UserNo;
+use insula_storage::{KeyCodec, ReadView, TableDef};
+
+use super::{guard, keys, provider::UserTable};
+use crate::{Error, Result};
+
+const USER_NO: usize = 0;
+
+pub(crate) struct PointRead {
+    def: Arc<TableDef>,
+    codec: KeyCodec,
+    /// In the order of the key.
+    key: Vec<Part>,
+    /// In the stored schema: whose row it is, for the guard, then what is asked for.
+    projection: Vec<usize>,
+    /// A soft-deleted row is a row, too.
+    deleted: bool,
+}
+
+/// Where a column of the key gets its value from.
+#[derive(Clone)]
+enum Part {
+    /// `$1` is 0.
+    Parameter(usize),
+    Value(ScalarValue),
+}
+
+/// What a plan does, seen from its top.
+struct Shape {
+    table: Arc<TableDef>,
+    deleted: bool,
+    /// Of each column that comes out, where storage has it.
+    columns: Vec<usize>,
+    /// Stored columns and what they are to equal.
+    equal: Vec<(usize, Part)>,
+}
+
+impl PointRead {
+    /// `None`: the plan does something else, or something more.
+    pub fn of(optimized: &LogicalPlan) -> Option<Self> {
+        let Shape { table, deleted, columns, mut equal } = shape(optimized)?;
+        let key = table.stored_key().into_iter().map(|column| {
+            let at = equal.iter().position(|(other, _)| *other == column)?;
+            Some(equal.swap_remove(at).1)
+        });
+        let key = key.collect::<Option<Vec<_>>>()?;
+        // What is left says more of the row than its key.
+        if !equal.is_empty() {
+            return None;
+        }
+        let codec = KeyCodec::new(&table).ok()?;
+        let projection = std::iter::once(USER_NO).chain(columns).collect();
+        Some(Self { def: table, codec, key, projection, deleted })
+    }
+
+    pub fn table(&self) -> &Arc<TableDef> {
+        &self.def
+    }
+
+    /// The row, or none, in the types in which it is stored. `None`: it is not at hand, or the values are not of the
+    /// key's types; run the plan. `values`: of the parameters.
+    pub fn read(&self, view: &Arc<ReadView>, owner: UserNo, values: &[ScalarValue]) -> Option<Result<RecordBatch>> {
+        let schema = self.def.stored_schema();
+        let column = |(part, stored): (&Part, usize)| -> Option<ArrayRef> {
+            let value = match part {
+                Part::Parameter(number) => values.get(*number)?,
+                Part::Value(value) => value,
+            };
+            keys::value_of(value, schema.field(stored).data_type())?.to_array().ok()
+        };
+        let columns = self.key.iter().zip(self.def.stored_key()).map(column).collect::<Option<Vec<_>>>()?;
+        let keys = self.codec.encode(&columns).ok()?;
+        let slice = view.slice(&self.def, owner).ok()?;
+        let found = slice.row(&keys, &self.projection, self.deleted).now_or_never()?;
+        Some(found.map_err(Error::from).and_then(|row| {
+            let mut row = guard::check(row, 0, owner)?;
+            row.remove_column(0);
+            Ok(row)
+        }))
+    }
+}
+
+fn shape(plan: &LogicalPlan) -> Option<Shape> {
+    match plan {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            let below = shape(input)?;
+            let columns = expr.iter().map(|expr| stored(expr, input, &below)).collect::<Option<_>>()?;
+            Some(Shape { columns, ..below })
+        }
+        LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+            let mut below = shape(input)?;
+            for term in split_conjunction(predicate) {
+                let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = term else { return None };
+                let (column, value) = match (part(left), part(right)) {
+                    (None, Some(value)) => (left, value),
+                    (Some(value), None) => (right, value),
+                    _ => return None,
+                };
+                below.equal.push((stored(column, input, &below)?, value));
+            }
+            Some(below)
+        }
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => shape(input),
+        LogicalPlan::TableScan(scan) => whole_table(scan),
+        _ => None,
+    }
+}
+
+fn whole_table(scan: &TableScan) -> Option<Shape> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    let table = provider.downcast_ref::<UserTable>()?;
+    // Filters of a scan stand above it, too, for it takes none of them as its own.
+    if scan.fetch.is_some() {
+        return None;
+    }
+    let (table, deleted, columns) = table.read_by_key(scan.projection.as_deref())?;
+    Some(Shape { table, deleted, columns, equal: Vec::new() })
+}
+
+/// Which stored column an expression is, and nothing but that.
+fn stored(expr: &Expr, input: &LogicalPlan, below: &Shape) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => below.columns.get(input.schema().index_of_column(column).ok()?).copied(),
+        Expr::Alias(alias) => stored(&alias.expr, input, below),
+        _ => None,
+    }
+}
+
+fn part(expr: &Expr) -> Option<Part> {
+    match expr {
+        Expr::Placeholder(parameter) => {
+            Some(Part::Parameter(parameter.id.get(1..)?.parse::<usize>().ok()?.checked_sub(1)?))
+        }
+        Expr::Literal(value, _) => Some(Part::Value(value.clone())),
+        _ => None,
+    }
+}

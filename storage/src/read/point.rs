@@ -1,0 +1,35 @@
+//! One row by its key: what applications ask most, without a scan.
+
+use arrow::array::RecordBatch;
+
+use super::TableSlice;
+use crate::{
+    KeyRows, Result,
+    hot::{decode::RowDecoder, scan::UserHot, value::Header},
+};
+
+impl TableSlice {
+    /// The row under the first of `keys`, in the columns `projection` of the stored schema; no row where there is none.
+    /// With `deleted` false, a soft-deleted row is none. Ready at once where the cold tier remembers the key's block.
+    pub async fn row(&self, keys: &KeyRows, projection: &[usize], deleted: bool) -> Result<RecordBatch> {
+        match self.hot.row(keys.row(0), projection, deleted)? {
+            Some(row) => Ok(row),
+            None => self.cold_keys(keys, projection, deleted).await,
+        }
+    }
+}
+
+impl UserHot {
+    /// `None`: the key is not here. A key that is here and soft-deleted hides what the cold tier has of it.
+    fn row(&self, key: &[u8], projection: &[usize], deleted: bool) -> Result<Option<RecordBatch>> {
+        let mut lookup = self.lookup();
+        let Some(place) = lookup.find(key)? else { return Ok(None) };
+        let Some((row, value)) = lookup.row(place)? else { return Ok(None) };
+        let header = Header::read(value)?;
+        let mut decoder = RowDecoder::new(&self.table, projection)?;
+        if deleted || !header.deleted {
+            decoder.push_checked(row.user, row.key, row.seq, &header)?;
+        }
+        decoder.finish().map(Some)
+    }
+}
