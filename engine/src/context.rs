@@ -1,7 +1,10 @@
 //! A statement's session context: made fresh for every statement of every user from one template, with a catalog list
 //! of its own, so that no registry is ever shared by two users.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::{
@@ -24,11 +27,10 @@ use datafusion::{
 use crate::{
     Engine, Identity, Result,
     functions::{Constant, Functions, WHERE, WHO},
-    running::Queries,
     session::Settings,
     sql::{SystemColumns, types::Types},
     statement::held,
-    system::{self, SystemTable},
+    system::{self, Asking, SystemTable},
     table::{CatalogList, Tables},
 };
 
@@ -48,12 +50,13 @@ pub(crate) struct Template {
     /// shared, and has no tables at all.
     direct: Arc<SessionState>,
     functions: Arc<Functions>,
-    queries: Arc<Queries>,
+    /// What the tables of `system` ask.
+    engine: Weak<Engine>,
 }
 
 impl Template {
     /// `memory`: bytes of all statements together.
-    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>, queries: Arc<Queries>) -> Self {
+    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>, engine: Weak<Engine>) -> Self {
         let mut config = SessionConfig::new()
             .with_batch_size(batch_rows(memory))
             .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
@@ -77,7 +80,7 @@ impl Template {
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();
         let direct = SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(Vec::new());
-        Self { state, direct: Arc::new(direct.build()), functions, queries }
+        Self { state, direct: Arc::new(direct.build()), functions, engine }
     }
 
     /// What all statements share: the memory pool, the disk manager, the caches.
@@ -99,7 +102,7 @@ impl Template {
             direct: (settings.time_zone == Settings::DEFAULT_TIME_ZONE).then(|| Arc::clone(&self.direct)),
             functions: Arc::clone(&self.functions),
             types: Arc::new(Types { zone: settings.time_zone.as_str().into() }),
-            queries: Arc::clone(&self.queries),
+            engine: Weak::clone(&self.engine),
             user: user.clone(),
             settings,
             tables,
@@ -113,7 +116,7 @@ pub(crate) struct Context {
     direct: Option<Arc<SessionState>>,
     functions: Arc<Functions>,
     types: Arc<Types>,
-    queries: Arc<Queries>,
+    engine: Weak<Engine>,
     user: Identity,
     pub settings: Settings,
     pub tables: Arc<Tables>,
@@ -160,6 +163,15 @@ impl Context {
         &self.state
     }
 
+    fn asking(&self) -> Asking {
+        Asking {
+            engine: Weak::clone(&self.engine),
+            user: self.user.clone(),
+            settings: self.settings.clone(),
+            catalog: Arc::clone(&self.tables.catalog),
+        }
+    }
+
     /// What plans without being optimized, where that is the same.
     pub fn direct(&self) -> Option<&SessionState> {
         self.direct.as_deref()
@@ -190,8 +202,10 @@ impl Context {
 impl ContextProvider for Context {
     fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
         let catalog = name.catalog().unwrap_or(Engine::CATALOG);
-        if catalog == Engine::CATALOG && name.schema() == Some(system::NAMESPACE) {
-            let table = SystemTable::new(name.table(), &self.user, &self.queries)?;
+        // A bare name may mean one of them too, after `SET schema = system`.
+        let namespace = name.schema().unwrap_or(&self.settings.schema);
+        if catalog == Engine::CATALOG && system::NAMESPACES.contains(&namespace) {
+            let table = SystemTable::new(namespace, name.table(), self.asking())?;
             return Ok(provider_as_source(Arc::new(table)));
         }
         Ok(provider_as_source(self.tables.provider(&name)?))

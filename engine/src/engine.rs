@@ -1,6 +1,9 @@
 //! The engine's face to the server: opened once, shared by all requests.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Instant,
+};
 
 use arrow::{
     array::RecordBatch,
@@ -12,10 +15,11 @@ use datafusion::execution::{
 };
 use futures::stream::BoxStream;
 use insula_proto::UserNo;
-use insula_storage::{CheckReport, Finding, Store, StoreConfig};
+use insula_storage::{CheckReport, Figures, Finding, Store, StoreConfig};
 
 use crate::{
-    Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
+    AuditConfig, Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
+    audit::{Trail, Verb},
     catalog::Catalog,
     context::Template,
     functions::Functions,
@@ -23,7 +27,7 @@ use crate::{
     plans::Plans,
     running::Queries,
     statement::Request,
-    system::{self, Kind},
+    system::{self, Host},
     table::OBJECT_STORE_URL,
     transaction::Transactions,
     users::Users,
@@ -111,6 +115,9 @@ pub struct Engine {
     transactions: Transactions,
     plans: Plans,
     queries: Arc<Queries>,
+    trail: Arc<Trail>,
+    /// The server around it, once it is there.
+    host: OnceLock<Weak<dyn Host>>,
     /// Bytes of all statements together.
     memory_limit: usize,
 }
@@ -123,18 +130,28 @@ impl Engine {
         Ok(Store::check(config, tell).await?)
     }
 
+    /// Without an audit on disk.
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
+        Self::open_audited(config, AuditConfig::default()).await
+    }
+
+    pub async fn open_audited(config: EngineConfig, audit: AuditConfig) -> Result<Arc<Self>> {
         let data_dir = config.store.data_dir.clone();
         let store = Store::open(config.store).await?;
+        // After the store: the directory is ours then, and nobody else writes there.
+        let trail = Trail::open(audit)?;
         let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;
         let catalog = Catalog::open(Arc::clone(&store)).await?;
         let functions = Arc::new(Functions::new(&store));
         let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
         let transactions = Transactions::new(&store, &runtime.memory_pool, config.transactions);
-        let queries = Arc::<Queries>::default();
-        let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions), Arc::clone(&queries));
+        let queries = Queries::new(Arc::clone(&trail));
         let (plans, memory_limit) = (Plans::new(), config.memory_limit);
-        Ok(Arc::new(Self { store, catalog, users, functions, template, transactions, plans, queries, memory_limit }))
+        Ok(Arc::new_cyclic(|own| {
+            let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions), own.clone());
+            let host = OnceLock::new();
+            Self { store, catalog, users, functions, template, transactions, plans, queries, trail, host, memory_limit }
+        }))
     }
 
     /// Checks a password. Wrong password and unknown user are the same `Unauthenticated`, in the same time.
@@ -159,7 +176,7 @@ impl Engine {
 
     /// A statement, parsed, and planned no more often than needed. Nothing is run.
     pub fn plan(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
-        self.plans.of_sql(user, sql)
+        self.plans.of_sql(user, sql).inspect_err(|error| self.trail.unparsed(user, sql, error.kind()))
     }
 
     /// The same of a Substrait plan.
@@ -177,7 +194,12 @@ impl Engine {
         bound: Option<&Schema>,
     ) -> Result<Description> {
         let running = &self.begin(user, session, plan.text());
-        running.guard(Box::pin(Request::new(self, user, session, running).describe(plan, bound))).await
+        running.does(plan.verb);
+        running.is_planned_only();
+        let described =
+            running.guard(Box::pin(Request::new(self, user, session, running).describe(plan, bound))).await?;
+        running.succeeded();
+        Ok(described)
     }
 
     /// Does the last description of the statement still hold? Cheap.
@@ -211,7 +233,10 @@ impl Engine {
         plan: &Plan,
         params: &[RecordBatch],
     ) -> Option<Result<RecordBatch>> {
-        plan.row(&self.catalog.snapshot(), &self.store, user, session, params)
+        let began = Instant::now();
+        let (row, tables) = plan.row(&self.catalog.snapshot(), &self.store, user, session, params)?;
+        self.trail.note(crate::running::of_row(user, plan, tables, &row, began));
+        Some(row)
     }
 
     /// Enters a statement among those that run, where its user sees it and can end it.
@@ -229,11 +254,21 @@ impl Engine {
         params: Vec<RecordBatch>,
         running: Running,
     ) -> Result<Outcome> {
+        running.does(plan.verb);
         let request = Request::new(self, user, session, &running);
-        Ok(match running.guard(Box::pin(request.execute(plan, params))).await? {
-            Outcome::Rows { schema, rows } => Outcome::Rows { schema, rows: running.watch(rows) },
-            count => count,
-        })
+        match running.guard(Box::pin(request.execute(plan, params))).await? {
+            Outcome::Rows { schema, rows } => Ok(Outcome::Rows { schema, rows: running.watch(rows) }),
+            Outcome::Count(count) => {
+                running.changed(count);
+                running.succeeded();
+                drop(running);
+                // Who has changed a definition or a right may rely on it that this is written down.
+                if plan.verb.is_weighty() {
+                    self.trail.settled().await;
+                }
+                Ok(Outcome::Count(count))
+            }
+        }
     }
 
     /// A query whose rows can be read in parts; `None`: it is read whole.
@@ -245,8 +280,12 @@ impl Engine {
         params: Vec<RecordBatch>,
     ) -> Result<Option<Arc<Parts>>> {
         let running = &self.begin(user, session, plan.text());
+        running.does(plan.verb);
+        running.is_planned_only();
         let request = Request::new(self, user, session, running);
-        Ok(running.guard(Box::pin(request.parts(plan, params))).await?.map(Arc::new))
+        let parts = running.guard(Box::pin(request.parts(plan, params))).await?;
+        running.succeeded();
+        Ok(parts.map(Arc::new))
     }
 
     /// Plans and runs one statement.
@@ -264,6 +303,11 @@ impl Engine {
     /// The statements that run now: the user's own, for an admin everybody's.
     pub fn running(&self, user: &Identity) -> Vec<QueryInfo> {
         self.queries.visible_to(user)
+    }
+
+    /// How many run now, of all users.
+    pub fn running_count(&self) -> usize {
+        self.queries.count()
     }
 
     /// Cancels a statement of the user, or as admin of anybody.
@@ -292,8 +336,12 @@ impl Engine {
         rows: RowStream,
     ) -> Result<u64> {
         let running = &self.begin(user, session, &"(ingest)".into());
+        running.does(Verb::Ingest);
         let request = Request::new(self, user, session, running);
-        running.guard(Box::pin(crate::ingest::run(&request, target, schema, rows))).await
+        let stored = running.guard(Box::pin(crate::ingest::run(&request, target, schema, rows))).await?;
+        running.changed(stored);
+        running.succeeded();
+        Ok(stored)
     }
 
     /// Begins a transaction that statements name, by a session [`Session::within`] it. It ends with `session`.
@@ -334,7 +382,7 @@ impl Engine {
     pub fn namespaces(&self, _user: &Identity) -> Vec<String> {
         let snapshot = self.catalog.snapshot();
         let mut names: Vec<String> = snapshot.namespaces().map(String::from).collect();
-        names.push(system::NAMESPACE.into());
+        names.extend(system::NAMESPACES.map(String::from));
         names.sort_unstable();
         names
     }
@@ -349,11 +397,11 @@ impl Engine {
             schema: table.schema(),
             key: table.key.iter().map(|i| table.columns[*i].field.name().clone()).collect(),
         };
-        let system = Kind::ALL.into_iter().map(|kind| TableInfo {
-            namespace: system::NAMESPACE.into(),
-            name: kind.name().into(),
+        let system = system::views().map(|view| TableInfo {
+            namespace: view.namespace.into(),
+            name: view.name.into(),
             table_type: "SYSTEM TABLE",
-            schema: kind.schema(),
+            schema: view.schema(),
             key: Vec::new(),
         });
         let mut tables: Vec<_> = snapshot.tables().map(info).chain(system).collect();
@@ -366,7 +414,24 @@ impl Engine {
     }
 
     pub async fn close(&self) -> Result<()> {
-        Ok(self.store.close().await?)
+        let closed = self.store.close().await;
+        self.trail.close().await;
+        Ok(closed?)
+    }
+
+    /// Where entries of the audit go.
+    pub fn trail(&self) -> &Arc<Trail> {
+        &self.trail
+    }
+
+    /// Makes known the server that asks; its sessions and settings are what `system` tells of them.
+    pub fn attach(&self, host: &Arc<dyn Host>) {
+        self.host.set(Arc::downgrade(host)).ok();
+    }
+
+    /// Of the store; counts are of all users' rows.
+    pub fn figures(&self) -> Figures {
+        self.store.figures()
     }
 
     /// Makes the context of a statement that names these tables, and nothing more: what the benchmark measures.
@@ -399,6 +464,10 @@ impl Engine {
 
     pub(crate) fn transactions(&self) -> &Transactions {
         &self.transactions
+    }
+
+    pub(crate) fn host(&self) -> Option<Arc<dyn Host>> {
+        self.host.get().and_then(Weak::upgrade)
     }
 
     pub(crate) fn queries(&self) -> &Queries {

@@ -35,9 +35,24 @@ pub struct Identity {
     pub name: Arc<str>,
     pub no: UserNo,
     pub role: Role,
+    /// Who really asks, where that is another user who runs as this one. It gives no right: all else is this user's.
+    pub actor: Option<Arc<Actor>>,
+}
+
+/// A user who runs as another one; for the audit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Actor {
+    pub name: Arc<str>,
+    pub no: UserNo,
 }
 
 impl Identity {
+    /// `target`, as whom `actor` acts.
+    pub fn on_behalf(target: Self, actor: &Self) -> Self {
+        let by = || Arc::new(Actor { name: Arc::clone(&actor.name), no: actor.no });
+        Self { actor: Some(actor.actor.clone().unwrap_or_else(by)), ..target }
+    }
+
     /// Refuses everyone but admins; `what` completes "… needs the role admin".
     pub(crate) fn require_admin(&self, what: &str) -> Result<()> {
         if self.role == Role::Admin { Ok(()) } else { Err(Error::denied(format!("{what} needs the role admin"))) }

@@ -33,6 +33,7 @@ pub(crate) async fn run(
     schema: SchemaRef,
     mut batches: RowStream,
 ) -> Result<u64> {
+    request.running.touches(&[format!("{}.{}", namespace(request, &target)?, target.table).into()].into());
     let (catalog, store) = (request.engine.catalog(), request.engine.store());
     if let Some(transaction) = request.session.transaction() {
         let mut turn = transaction.turn().await?;
@@ -54,7 +55,7 @@ pub(crate) async fn run(
     let mut intake = Intake::new(store, &table, scope, Mode::Insert, pool);
     let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
     let users = match &users {
-        None => gather(&context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
+        None => gather(request, &context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
         Some(column) => Some(gather_owned(request, &context, (&shape, column), &mut batches, &mut intake).await?),
     };
     request.running.commits()?;
@@ -99,6 +100,7 @@ async fn gather_within(
     let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
     let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
     while let Some(batch) = batches.next().await.transpose()? {
+        request.running.took(&batch);
         set.insert(&shape.rows(&context, &batch).await?)?;
         memory.try_resize(set.memory())?;
         if set.memory() > room {
@@ -155,8 +157,15 @@ fn namespace(request: &Request<'_>, target: &IngestTarget) -> Result<String> {
     }
 }
 
-async fn gather(context: &Context, shape: &Shape<'_>, batches: &mut RowStream, intake: &mut Intake) -> Result<()> {
+async fn gather(
+    request: &Request<'_>,
+    context: &Context,
+    shape: &Shape<'_>,
+    batches: &mut RowStream,
+    intake: &mut Intake,
+) -> Result<()> {
     while let Some(batch) = batches.next().await.transpose()? {
+        request.running.took(&batch);
         intake.add(shape.rows(context, &batch).await?).await?;
     }
     Ok(())
@@ -172,6 +181,7 @@ async fn gather_owned(
 ) -> Result<usize> {
     let mut group = Group::new(request.engine);
     while let Some(batch) = batches.next().await.transpose()? {
+        request.running.took(&batch);
         let (names, rest) = users.split(&batch)?;
         group.add(names, shape.rows(context, &rest).await?, intake).await?;
     }

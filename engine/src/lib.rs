@@ -6,6 +6,7 @@
 //!
 //! The engine knows DataFusion. It knows nothing of gRPC and nothing of RocksDB.
 
+pub mod audit;
 mod catalog;
 mod context;
 mod engine;
@@ -18,6 +19,7 @@ mod overflow;
 mod plans;
 mod running;
 mod session;
+mod size;
 mod sql;
 mod statement;
 mod system;
@@ -27,13 +29,17 @@ mod types;
 mod users;
 mod write;
 
+pub use audit::{AuditConfig, AuditFigures, Trail};
 pub use engine::{
     Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Outcome, RowStream, TableInfo,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use identity::{Identity, Role};
-pub use insula_storage::{CheckReport, Finding, StoreConfig, StoreMemory, arm_fail_points, fail_points};
+pub use identity::{Actor, Identity, Role};
+pub use insula_storage::{
+    CheckReport, Figures, Finding, JobTotal, StoreConfig, StoreMemory, arm_fail_points, fail_points,
+};
 pub use running::{Cancel, QueryInfo, Running};
 pub use session::Session;
 pub use statement::{parts::Parts, plan::Plan, substrait::substrait_version};
+pub use system::{Host, HostSession};
 pub use transaction::{Transaction, TransactionLimits};

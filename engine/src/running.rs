@@ -2,24 +2,30 @@
 //!
 //! A statement is entered before it is planned and leaves when its last row is taken or dropped, whichever way its
 //! client goes. Until it begins to commit it can be cancelled; from then on it cannot, since whoever is told that a
-//! statement was cancelled may rely on it that nothing was written.
+//! statement was cancelled may rely on it that nothing was written. When it leaves, the audit gets an entry of it: what is
+//! told here along the way (tables, rows, times, how it ended) is told there.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use arrow::array::RecordBatch;
 use futures::{StreamExt, future::BoxFuture, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Error, ErrorKind, Identity, Result, Role, RowStream, Session};
+use crate::{
+    Error, ErrorKind, Identity, Plan, Result, Role, RowStream, Session,
+    audit::{self, Event, Trail, Verb},
+    size::batch_bytes,
+};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +46,15 @@ struct Query {
     began: SystemTime,
     since: Instant,
     rows: AtomicU64,
+    bytes: AtomicU64,
+    verb: OnceLock<Verb>,
+    tables: OnceLock<Arc<[Arc<str>]>>,
+    queued_micros: AtomicU64,
+    /// From the beginning until the plan was made, without the queue.
+    plan_micros: OnceLock<u64>,
+    result: OnceLock<&'static str>,
+    /// It is only planned; that is told if it fails.
+    is_planned_only: AtomicBool,
     state: watch::Sender<State>,
 }
 
@@ -48,25 +63,31 @@ struct Query {
 pub struct QueryInfo {
     pub id: String,
     pub user: Arc<str>,
+    /// Who runs it as that user, if it is somebody else.
+    pub actor: Option<Arc<str>>,
     /// For its user alone: literals are contents of rows.
     pub text: Option<Arc<str>>,
     /// The same for the same text, as long as the server lives; keyed, so that nobody can try out texts.
     pub text_hash: String,
     pub began: SystemTime,
     pub elapsed_micros: u64,
+    pub queued_micros: u64,
     /// Rows handed out so far.
     pub rows: u64,
     pub state: &'static str,
 }
 
 /// All statements that run.
-#[derive(Default)]
 pub(crate) struct Queries {
     live: Mutex<HashMap<Uuid, Arc<Query>>>,
-    hasher: RandomState,
+    trail: Arc<Trail>,
 }
 
 impl Queries {
+    pub fn new(trail: Arc<Trail>) -> Arc<Self> {
+        Arc::new(Self { live: Mutex::default(), trail })
+    }
+
     pub fn begin(self: &Arc<Self>, user: &Identity, session: &Arc<Session>, text: &Arc<str>) -> Running {
         let query = Arc::new(Query {
             id: Uuid::new_v4(),
@@ -76,6 +97,13 @@ impl Queries {
             began: SystemTime::now(),
             since: Instant::now(),
             rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            verb: OnceLock::new(),
+            tables: OnceLock::new(),
+            queued_micros: AtomicU64::new(0),
+            plan_micros: OnceLock::new(),
+            result: OnceLock::new(),
+            is_planned_only: AtomicBool::new(false),
             state: watch::Sender::new(State::Running),
         });
         self.live.lock().insert(query.id, Arc::clone(&query));
@@ -90,6 +118,10 @@ impl Queries {
         drop(live);
         seen.sort_by(|a, b| (a.began, &a.id).cmp(&(b.began, &b.id)));
         seen
+    }
+
+    pub fn count(&self) -> usize {
+        self.live.lock().len()
     }
 
     /// For its owner and admins.
@@ -119,11 +151,13 @@ impl Queries {
         QueryInfo {
             id: query.id.to_string(),
             user: Arc::clone(&query.user.name),
+            actor: query.user.actor.as_ref().map(|actor| Arc::clone(&actor.name)),
             text: (query.user.no == reader.no).then(|| Arc::clone(&query.text)),
-            text_hash: format!("{:016x}", self.hasher.hash_one(&query.text)),
+            text_hash: format!("{:016x}", self.trail.hash(&query.text)),
             began: query.began,
-            elapsed_micros: u64::try_from(query.since.elapsed().as_micros()).unwrap_or(u64::MAX),
-            rows: query.rows.load(Ordering::Relaxed),
+            elapsed_micros: micros(query.since.elapsed()),
+            queued_micros: query.queued_micros.load(Relaxed),
+            rows: query.rows.load(Relaxed),
             state: match *query.state.borrow() {
                 State::Running => "running",
                 State::Committing => "committing",
@@ -134,6 +168,28 @@ impl Queries {
 }
 
 impl Query {
+    /// As the audit has it, now that it is over.
+    fn event(&self) -> Event {
+        let (total, queue) = (micros(self.since.elapsed()), self.queued_micros.load(Relaxed));
+        let plan = self.plan_micros.get().copied().unwrap_or_default();
+        let result = self.result.get().copied().unwrap_or(audit::CANCELLED);
+        let event = Event {
+            at: self.began,
+            query_id: Some(self.id),
+            verb: Some(self.verb.get().copied().unwrap_or(Verb::Unknown)),
+            text: Some(Arc::clone(&self.text)),
+            tables: self.tables.get().cloned().unwrap_or_default(),
+            rows: self.rows.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            queue_micros: queue,
+            plan_micros: plan,
+            run_micros: total.saturating_sub(queue).saturating_sub(plan),
+            result: Cow::Borrowed(result),
+            ..Event::new(audit::Kind::Statement, result)
+        };
+        event.by(&self.user)
+    }
+
     /// Whether it is cancelled now.
     fn cancel(&self) -> bool {
         self.state.send_if_modified(|state| {
@@ -174,6 +230,55 @@ impl Running {
         Cancel(Arc::downgrade(&self.query))
     }
 
+    /// What it does.
+    pub(crate) fn does(&self, verb: Verb) {
+        self.query.verb.set(verb).ok();
+    }
+
+    /// It is only planned, to be described; the audit gets an entry if that fails.
+    pub(crate) fn is_planned_only(&self) {
+        self.query.is_planned_only.store(true, Relaxed);
+    }
+
+    /// The tables that it reads, writes or defines.
+    pub(crate) fn touches(&self, tables: &Arc<[Arc<str>]>) {
+        self.query.tables.set(Arc::clone(tables)).ok();
+    }
+
+    /// It has waited so long for its turn.
+    #[expect(dead_code, reason = "told by admission")]
+    pub(crate) fn queued(&self, waited: Duration) {
+        self.query.queued_micros.fetch_add(micros(waited), Relaxed);
+    }
+
+    /// Its plan is made.
+    pub(crate) fn planned(&self) {
+        let query = &self.query;
+        let plan = micros(query.since.elapsed()).saturating_sub(query.queued_micros.load(Relaxed));
+        query.plan_micros.set(plan).ok();
+    }
+
+    /// Rows that it has stored or changed.
+    pub(crate) fn changed(&self, rows: u64) {
+        self.query.rows.store(rows, Relaxed);
+    }
+
+    /// Rows that it takes in.
+    pub(crate) fn took(&self, batch: &RecordBatch) {
+        self.query.bytes.fetch_add(batch_bytes(batch), Relaxed);
+    }
+
+    /// How it ended; the first who says so is right.
+    fn ended<T>(&self, result: &Result<T>) {
+        let result = result.as_ref().map_or_else(|error| audit::result(error.kind()), |_| audit::OK);
+        self.query.result.set(result).ok();
+    }
+
+    /// It has done what it should.
+    pub(crate) fn succeeded(&self) {
+        self.ended(&Ok(()));
+    }
+
     /// Ready when the statement is cancelled, and never otherwise.
     pub fn cancelled(&self) -> BoxFuture<'static, ()> {
         let mut state = self.query.state.subscribe();
@@ -203,11 +308,15 @@ impl Running {
     /// Runs work of this statement until it ends or is cancelled. Give it boxed: planning makes large futures, and
     /// each function that takes one by value would hold it twice.
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = self.cancelled() => Err(cancelled()),
             result = work => result,
+        };
+        if result.is_err() {
+            self.ended(&result);
         }
+        result
     }
 
     /// Keeps the statement's place until its rows are through.
@@ -217,11 +326,22 @@ impl Running {
             let (mut rows, mut stop, running) = state?;
             let batch = tokio::select! {
                 biased;
-                () = &mut stop => return Some((Err(cancelled()), None)),
-                batch = rows.next() => batch?,
+                () = &mut stop => {
+                    running.ended::<()>(&Err(cancelled()));
+                    return Some((Err(cancelled()), None));
+                }
+                batch = rows.next() => batch,
             };
-            if let Ok(batch) = &batch {
-                running.query.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            let Some(batch) = batch else {
+                running.succeeded();
+                return None;
+            };
+            match &batch {
+                Ok(batch) => {
+                    running.query.rows.fetch_add(batch.num_rows() as u64, Relaxed);
+                    running.took(batch);
+                }
+                failed => running.ended(failed),
             }
             Some((batch, Some((rows, stop, running))))
         })
@@ -232,7 +352,38 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.registry.live.lock().remove(&self.query.id);
+        let is_fine = self.query.result.get() == Some(&audit::OK);
+        if !(is_fine && self.query.is_planned_only.load(Relaxed)) {
+            self.registry.trail.note(self.query.event());
+        }
     }
+}
+
+/// The entry of a statement that had no place, since it was over at once.
+pub(crate) fn of_row(
+    user: &Identity,
+    plan: &Plan,
+    tables: Arc<[Arc<str>]>,
+    row: &Result<RecordBatch>,
+    began: Instant,
+) -> Event {
+    let took = began.elapsed();
+    let result = row.as_ref().map_or_else(|error| audit::result(error.kind()), |_| audit::OK);
+    let event = Event {
+        at: SystemTime::now() - took,
+        verb: Some(plan.verb),
+        text: Some(Arc::clone(plan.text())),
+        tables,
+        rows: row.as_ref().map_or(0, |row| row.num_rows() as u64),
+        bytes: row.as_ref().map_or(0, batch_bytes),
+        run_micros: micros(took),
+        ..Event::new(audit::Kind::Statement, result)
+    };
+    event.by(user)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn cancelled() -> Error {

@@ -47,6 +47,17 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub const DEFAULT_TIME_ZONE: &str = "UTC";
+
+    /// Name and value of every option.
+    pub fn options(&self) -> Vec<(String, String)> {
+        let values = [
+            Engine::CATALOG.to_owned(),
+            self.schema.clone(),
+            self.show_system_columns.to_string(),
+            self.time_zone.clone(),
+        ];
+        NAMES.map(String::from).into_iter().zip(values).collect()
+    }
 }
 
 impl Default for Settings {
@@ -213,10 +224,7 @@ impl Session {
 
     /// Name and value of every option.
     pub fn options(&self) -> Vec<(String, String)> {
-        let settings = self.settings();
-        let values =
-            [Engine::CATALOG.to_owned(), settings.schema, settings.show_system_columns.to_string(), settings.time_zone];
-        NAMES.map(String::from).into_iter().zip(values).collect()
+        self.settings().options()
     }
 
     /// The settings, for their owner only: a session handed to another user is refused.

@@ -2,6 +2,7 @@
 //! [`command`]s or sqlparser's syntax tree.
 
 pub(crate) mod command;
+pub(crate) mod redact;
 pub(crate) mod types;
 pub(crate) mod wildcard;
 

@@ -12,6 +12,7 @@ pub(crate) mod parts;
 pub(crate) mod plan;
 pub(crate) mod query;
 pub(crate) mod substrait;
+pub(crate) mod told;
 mod utility;
 
 use std::sync::Arc;
@@ -139,7 +140,7 @@ impl<'a> Request<'a> {
                 let parameters = parameters::schema(write.plan(&self.context(plan.named)?)?.query(), bound)?;
                 Description { schema: nothing, parameters, is_update: true, has_effect: true }
             }
-            Source::Control | Source::Other => match work_of(plan.text())? {
+            Source::Control | Source::Other => match work_of(plan.sql())? {
                 Work::Utility(utility) => Description {
                     schema: utility.schema(),
                     parameters: nothing,
@@ -194,8 +195,11 @@ impl<'a> Request<'a> {
                 }
             }
             Source::Write(write) => write.run(self, plan.named, params).await.map(Outcome::Count),
-            Source::Control | Source::Other => match work_of(plan.text())? {
-                Work::Define(definition) => definition.run(self, plan.named).await.map(Outcome::Count),
+            Source::Control | Source::Other => match work_of(plan.sql())? {
+                Work::Define(definition) => {
+                    self.running.touches(&definition.names());
+                    definition.run(self, plan.named).await.map(Outcome::Count)
+                }
                 Work::Utility(utility) => utility.run(self).await,
                 Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
                 Work::Query(_) | Work::Write(_) => Err(Error::internal("a text changed its meaning")),
@@ -207,7 +211,9 @@ impl<'a> Request<'a> {
     pub async fn query_once(&self, plan: &Plan, params: &[RecordBatch]) -> Result<Outcome> {
         let context = self.context(plan.named)?;
         let query = plan.query(self, &context).await?;
-        query::run(context, query, params).await
+        let outcome = query::run(context, query, params).await;
+        self.running.planned();
+        outcome
     }
 }
 

@@ -1,100 +1,150 @@
-//! The namespace `system`: tables whose rows the server makes when they are read, for whoever reads them.
+//! The namespaces `system` and `information_schema`: tables whose rows the server makes when they are read, for whoever
+//! reads them.
+//!
+//! A [`View`] is a name, its columns, and a function that yields rows for one [`Asking`]. **That function decides who sees
+//! what**, and nothing above it does: users see what concerns themselves, admins the metadata of all, nobody another
+//! user's rows or the texts of their statements. Rows are made a batch at a time while they are read.
+//!
+//! Such a table is bound to its reader and their moment, so plans that read one are never kept.
+
+mod catalog;
+mod fields;
+mod information;
+mod rows;
+mod scan;
+mod server;
+mod storage;
+mod work;
 
 use std::{
     fmt,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
 };
 
-use arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, Schema, SchemaRef},
-};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
-    catalog::{MemTable, Session, TableProvider},
+    catalog::{Session, TableProvider},
     error::Result as PlanResult,
     logical_expr::{Expr, TableType},
     physical_plan::ExecutionPlan,
 };
-use insula_storage::table::updated_type;
+use insula_proto::UserNo;
+use insula_storage::TableDef;
 
 use crate::{
-    Error, Identity, Result,
-    catalog::nearest,
-    running::{Queries, QueryInfo},
+    Engine, Error, ErrorKind, Identity, Result, Role, RowStream,
+    catalog::{Snapshot, nearest},
+    session::Settings,
 };
 
-pub(crate) const NAMESPACE: &str = "system";
+pub(crate) const NAMESPACES: [&str; 2] = ["information_schema", "system"];
 
 /// One of the tables.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// Statements that run now: the reader's own, for an admin everybody's without their texts.
-    Queries,
+pub(crate) struct View {
+    pub namespace: &'static str,
+    pub name: &'static str,
+    fields: fn() -> Vec<Field>,
+    rows: fn(Asking, SchemaRef) -> RowStream,
 }
 
-impl Kind {
-    pub const ALL: [Self; 1] = [Self::Queries];
+impl View {
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new((self.fields)()))
+    }
+}
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Queries => "queries",
-        }
+/// All of them.
+pub(crate) fn views() -> impl Iterator<Item = &'static View> {
+    let groups: [&'static [View]; 5] =
+        [&information::VIEWS, &catalog::VIEWS, &server::VIEWS, &storage::VIEWS, &work::VIEWS];
+    groups.into_iter().flatten()
+}
+
+/// Who reads, and what they see the catalog as.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub engine: Weak<Engine>,
+    pub user: Identity,
+    pub settings: Settings,
+    pub catalog: Arc<Snapshot>,
+}
+
+impl Asking {
+    fn engine(&self) -> Result<Arc<Engine>> {
+        self.engine.upgrade().ok_or_else(|| Error::new(ErrorKind::Unavailable, "the server is shutting down"))
     }
 
-    pub fn schema(self) -> SchemaRef {
-        let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
-        Arc::new(Schema::new(match self {
-            Self::Queries => vec![
-                field("query_id", DataType::Utf8, false),
-                field("user", DataType::Utf8, false),
-                field("text", DataType::Utf8, true),
-                field("text_hash", DataType::Utf8, false),
-                field("began", updated_type(), false),
-                field("elapsed_micros", DataType::Int64, false),
-                field("rows", DataType::Int64, false),
-                field("state", DataType::Utf8, false),
-            ],
-        }))
+    fn is_admin(&self) -> bool {
+        self.user.role == Role::Admin
     }
+
+    /// The declared tables that the reader may know of.
+    fn tables(&self) -> impl Iterator<Item = &Arc<TableDef>> {
+        self.catalog.tables()
+    }
+
+    /// Namespaces, those of the server among them, in the order of their names.
+    fn namespaces(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.catalog.namespaces().chain(NAMESPACES).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// What is known of the server around the engine.
+pub trait Host: Send + Sync {
+    /// Open sessions, the longest known first: one user's, or all.
+    fn sessions(&self, of: Option<UserNo>) -> Vec<HostSession>;
+
+    /// Names and values of its settings; none is a secret.
+    fn settings(&self) -> Vec<(String, String)>;
+}
+
+/// An open session.
+#[derive(Clone, Debug)]
+pub struct HostSession {
+    pub user: UserNo,
+    /// By what its client is known again: `token` or `connection`.
+    pub by: &'static str,
+    pub began: SystemTime,
+    pub idle: Duration,
 }
 
 /// A system table as one user reads it.
 pub(crate) struct SystemTable {
-    kind: Kind,
-    reader: Identity,
-    queries: Arc<Queries>,
+    view: &'static View,
+    asking: Asking,
 }
 
 impl SystemTable {
-    pub fn new(name: &str, reader: &Identity, queries: &Arc<Queries>) -> Result<Self> {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names = Kind::ALL.into_iter().map(Kind::name);
-            let hint = nearest(name, names).map(|n| format!("; did you mean \"{NAMESPACE}.{n}\"?")).unwrap_or_default();
-            Error::not_found(format!("table \"{NAMESPACE}.{name}\" does not exist{hint}"))
+    pub fn new(namespace: &str, name: &str, asking: Asking) -> Result<Self> {
+        let mut own = views().filter(|view| view.namespace == namespace);
+        let view = own.find(|view| view.name == name).ok_or_else(|| {
+            let names = views().filter(|view| view.namespace == namespace).map(|view| view.name);
+            let hint = nearest(name, names).map(|n| format!("; did you mean \"{namespace}.{n}\"?")).unwrap_or_default();
+            Error::not_found(format!("table \"{namespace}.{name}\" does not exist{hint}"))
         })?;
-        Ok(Self { kind, reader: reader.clone(), queries: Arc::clone(queries) })
+        Ok(Self { view, asking })
     }
 
-    fn rows(&self) -> PlanResult<RecordBatch> {
-        let columns = match self.kind {
-            Kind::Queries => queries(&self.queries.visible_to(&self.reader)),
-        };
-        Ok(RecordBatch::try_new(self.kind.schema(), columns)?)
+    /// With its namespace.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.view.namespace, self.view.name)
     }
 }
 
 impl fmt::Debug for SystemTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SystemTable({})", self.kind.name())
+        write!(f, "SystemTable({})", self.name())
     }
 }
 
 #[async_trait]
 impl TableProvider for SystemTable {
     fn schema(&self) -> SchemaRef {
-        self.kind.schema()
+        self.view.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -103,37 +153,14 @@ impl TableProvider for SystemTable {
 
     async fn scan(
         &self,
-        state: &dyn Session,
+        _: &dyn Session,
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+        _: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(self.kind.schema(), vec![vec![self.rows()?]])?;
-        table.scan(state, projection, filters, limit).await
+        scan::plan(self.view, self.asking.clone(), projection, limit)
     }
 }
 
-fn queries(queries: &[QueryInfo]) -> Vec<ArrayRef> {
-    let text = |value: fn(&QueryInfo) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(queries.iter().map(value)))
-    };
-    let number = |value: fn(&QueryInfo) -> u64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(queries.iter().map(|query| value(query).cast_signed())))
-    };
-    let began = queries.iter().map(|query| micros(query.began));
-    vec![
-        text(|query| &query.id),
-        text(|query| &query.user),
-        Arc::new(queries.iter().map(|query| query.text.as_deref()).collect::<StringArray>()),
-        text(|query| &query.text_hash),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(began).with_timezone("UTC")),
-        number(|query| query.elapsed_micros),
-        number(|query| query.rows),
-        text(|query| query.state),
-    ]
-}
-
-fn micros(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
+#[cfg(test)]
+mod tests;

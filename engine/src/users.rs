@@ -331,7 +331,7 @@ impl Known {
 
 impl Record {
     fn identity(&self, name: &str) -> Identity {
-        Identity { name: name.into(), no: UserNo(self.no), role: self.role }
+        Identity { name: name.into(), no: UserNo(self.no), role: self.role, actor: None }
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>> {

@@ -21,7 +21,7 @@ use crate::{
     Error, Identity, Result, Role,
     context::Context,
     sql::SystemColumns,
-    statement::{Replans, Request, parameters, query},
+    statement::{Replans, Request, parameters, query, told::names_of_write},
     transaction::{Turn, too_large},
 };
 pub(crate) use intake::Intake;
@@ -119,6 +119,7 @@ impl Write {
         loop {
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan(&context)?;
+            plan.tell(request)?;
             check_may_write(request.user, plan.table())?;
             match collect(&context, &plan, params, turn.room()?).await {
                 Ok((set, memory)) => return turn.write(set, memory).await,
@@ -131,6 +132,7 @@ impl Write {
     async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
+        plan.tell(request)?;
         check_may_write(request.user, plan.table())?;
         let intake = take_in(request.engine.store(), &context, &plan, params).await?;
         request.running.commits()?;
@@ -142,6 +144,7 @@ impl Write {
     async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
+        plan.tell(request)?;
         check_may_write(request.user, plan.table())?;
         let store = request.engine.store();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
@@ -212,6 +215,13 @@ impl WritePlan {
     /// Inserts the rows of a query into a table that is not there yet.
     pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
         Self { table, query, effect: plan::Effect::Insert }
+    }
+
+    /// Tells the statement's place what it is about.
+    fn tell(&self, request: &Request<'_>) -> Result<()> {
+        request.running.planned();
+        request.running.touches(&names_of_write(&self.table.namespace, &self.table.name, &self.query)?);
+        Ok(())
     }
 
     pub fn query(&self) -> &LogicalPlan {

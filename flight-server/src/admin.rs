@@ -102,7 +102,9 @@ impl Admin for AdminService {
         Ok(Response::new(StatsResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs().cast_signed(),
-            tables: count(self.engine.tables(&caller.identity).len()),
+            tables: count(
+                self.engine.tables(&caller.identity).iter().filter(|table| table.table_type == "TABLE").count(),
+            ),
             sessions: count(self.authenticator.sessions(None).len()),
             queries: count(self.engine.running(&caller.identity).len()),
             memory_reserved_bytes: count(reserved),

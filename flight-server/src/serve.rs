@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use insula_engine::{Engine, EngineConfig, StoreConfig, TransactionLimits};
+use insula_engine::{AuditConfig, Engine, EngineConfig, Host, StoreConfig, TransactionLimits};
 use insula_proto::admin::admin_server::AdminServer;
 use tokio::{
     net::TcpListener,
@@ -24,12 +24,15 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     admin::AdminService,
     executor::Executor,
+    host::ServerHost,
+    http::{self, Phase, Probes},
     identity::{
         self, Authenticator, Ways,
         jwt::Jwt,
         layer::{Authenticated, Gate},
     },
     memory::Shares,
+    metrics::{Metrics, Watched},
     service::{Limits, Service},
     settings::{self, Settings},
     statements::Statements,
@@ -40,9 +43,14 @@ type Flight = FlightServiceServer<Service>;
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Of the histograms, which hold every value until then.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of rows that a transaction may hold: this share of the memory limit, and no more than the largest.
 const TRANSACTION_SHARE: usize = 32;
 const LARGEST_TRANSACTION: usize = 256 << 20;
+/// Entries of the audit that are kept in memory, by the same measure.
+const AUDIT_SHARE: usize = 128;
+const LARGEST_AUDIT: usize = 16 << 20;
 /// Size of a Parquet file that flushes aim at.
 const FILE_BYTES: u64 = 128 << 20;
 /// An insert becomes a load above this share of the memory limit; it holds about ten times as much.
@@ -75,23 +83,35 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     let executor = Arc::new(Executor::new()?);
     // Opened here, not on the executor: the store's own tasks must go on when statements have taken all its threads.
-    let engine = Engine::open(engine_config(&settings)).await?;
+    let probes = Arc::<Probes>::default();
+    let metrics = Arc::new(Metrics::new()?);
+    let http = http::listen(&settings, &metrics, &probes).await?;
+    let engine = Engine::open_audited(engine_config(&settings), audit_config(&settings)).await?;
+    if http.is_some() {
+        engine.trail().observe(Arc::clone(&metrics) as _);
+    }
     let statements = Arc::new(Statements::default());
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), identities(&settings).await?));
+    let host: Arc<dyn Host> = Arc::new(ServerHost::new(Arc::clone(&authenticator), &settings));
+    engine.attach(&host);
+    metrics.watch(Watched { engine: &engine, authenticator: &authenticator, statements: &statements });
     let shared = Shared { engine, executor, authenticator, statements, gate: Arc::default() };
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared.authenticator), Arc::clone(&shared.statements)));
+    let upkeep = tokio::spawn(keep_up(Arc::clone(&metrics)));
     let transactions = tokio::spawn(sweep_transactions(Arc::clone(&shared.engine)));
 
     let listener = listen(&settings).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let (health, mut server) = start(&settings, &shared, listener, stopped)?;
-    announce(&settings, address)?;
+    probes.set(Phase::Ready);
+    announce(&settings, address, http.as_ref().map(|http| http.address))?;
 
     let ended = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "draining");
             shared.gate.close();
+            probes.set(Phase::Draining);
             health.set_not_serving::<Flight>().await;
             // The server ends once its streams have; those that the time limit leaves are cut by the end of the process.
             let _ = stop.send(());
@@ -106,6 +126,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
         ended = &mut server => ended?,
     };
     sweeper.abort();
+    upkeep.abort();
     transactions.abort();
     match tokio::time::timeout(CLOSE_TIMEOUT, shared.engine.close()).await {
         Ok(closed) => closed?,
@@ -230,6 +251,16 @@ fn engine_config(settings: &Settings) -> EngineConfig {
     }
 }
 
+fn audit_config(settings: &Settings) -> AuditConfig {
+    AuditConfig {
+        directory: Some(settings.audit_dir.clone().unwrap_or_else(|| settings.data_dir.join("audit"))),
+        texts: settings.audit_text,
+        file_bytes: settings.audit_file_size.as_u64(),
+        files: settings.audit_files,
+        memory: (memory_limit(settings) / AUDIT_SHARE).min(LARGEST_AUDIT),
+    }
+}
+
 async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
     let addresses = settings.addresses()?;
     let listener = TcpListener::bind(&addresses[..]).await;
@@ -237,10 +268,13 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
 }
 
 /// Whoever started the server waits for this line, so it is the first on standard output, and flushed.
-fn announce(settings: &Settings, address: SocketAddr) -> io::Result<()> {
+fn announce(settings: &Settings, address: SocketAddr, http: Option<SocketAddr>) -> io::Result<()> {
     let scheme = if settings.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
     let mut out = io::stdout().lock();
     writeln!(out, "insula listening on {scheme}://{address}")?;
+    if let Some(http) = http {
+        writeln!(out, "insula metrics on http://{http}/metrics")?;
+    }
     out.flush()
 }
 
@@ -273,6 +307,14 @@ async fn sweep(authenticator: Arc<Authenticator>, statements: Arc<Statements>) {
         interval.tick().await;
         authenticator.sweep();
         statements.sweep(Instant::now());
+    }
+}
+
+async fn keep_up(metrics: Arc<Metrics>) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        metrics.upkeep();
     }
 }
 

@@ -59,23 +59,30 @@ impl Sessions {
         Self { idle_limit, open: Mutex::default() }
     }
 
-    /// `schema`: of one-part names, until the client sets another; it matters to a session that is new.
-    pub fn resolve(&self, key: Key, user: &Identity, schema: Option<&str>) -> Arc<Session> {
+    /// The session, and whether it is new. `schema`: of one-part names, until the client sets another; it matters to a
+    /// session that is new.
+    pub fn resolve(&self, key: Key, user: &Identity, schema: Option<&str>) -> (Arc<Session>, bool) {
         let now = Instant::now();
         let mut open = self.open.lock();
         if open.len() >= CAPACITY && !open.contains_key(&key) {
             make_room(&mut open);
         }
         let new = || Entry { session: Arc::new(opened(user, schema)), began: SystemTime::now(), used: now };
+        let before = open.len();
         let entry = open.entry(key).or_insert_with(new);
         entry.used = now;
-        Arc::clone(&entry.session)
+        let session = Arc::clone(&entry.session);
+        (session, open.len() > before)
     }
 
     /// The next request of this client starts from the defaults.
     pub fn close(&self, key: &Key) {
         let closed = self.open.lock().remove(key);
         closed.into_iter().for_each(|entry| entry.session.close());
+    }
+
+    pub fn count(&self) -> usize {
+        self.open.lock().len()
     }
 
     /// Of one user, or of all, in the order in which they began.

@@ -33,12 +33,16 @@ mod tests;
 
 const ENV_PREFIX: &str = "INSULA_";
 
+/// Below, files would be put aside all the time.
+const SMALLEST_AUDIT: ByteSize = ByteSize::kib(16);
+
 /// Messages with rows: below, most of them would be headers; above, memory would be theirs and clients refuse them.
 const SMALLEST_MESSAGE: ByteSize = ByteSize::kib(16);
 const LARGEST_MESSAGE: ByteSize = ByteSize::mib(256);
 
 const KEYS: &[&str] = &[
     "listen",
+    "http_listen",
     "data_dir",
     "store",
     "dev",
@@ -63,6 +67,10 @@ const KEYS: &[&str] = &[
     "max_message_size",
     "result_message_size",
     "keepalive_interval",
+    "audit_dir",
+    "audit_text",
+    "audit_file_size",
+    "audit_files",
     "log",
 ];
 
@@ -76,6 +84,10 @@ pub struct Flags {
     #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
+    /// Address of the HTTP server for /metrics, /healthz and /readyz, without any login [default: off]
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_listen: Option<String>,
     /// Directory of the database [default: ./insula-data]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +184,22 @@ pub struct Flags {
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     keepalive_interval: Option<String>,
+    /// Directory of the audit's files [default: DATA_DIR/audit]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_dir: Option<PathBuf>,
+    /// Write texts of statements to the audit's files, with their literals, which may be contents of rows
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    audit_text: bool,
+    /// Size at which a file of the audit is put aside [default: 64 MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_file_size: Option<String>,
+    /// Files of the audit that are kept [default: 16]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_files: Option<usize>,
     /// What to log: error, warn, info, debug, or a filter of the crate tracing-subscriber [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,6 +217,8 @@ impl Flags {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub listen: String,
+    #[serde(default)]
+    pub http_listen: Option<String>,
     pub data_dir: PathBuf,
     #[serde(default)]
     pub store: Option<String>,
@@ -231,6 +261,11 @@ pub struct Settings {
     pub result_message_size: ByteSize,
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
+    #[serde(default)]
+    pub audit_dir: Option<PathBuf>,
+    pub audit_text: bool,
+    pub audit_file_size: ByteSize,
+    pub audit_files: usize,
     pub log: String,
 }
 
@@ -238,6 +273,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:50051".into(),
+            http_listen: None,
             data_dir: "./insula-data".into(),
             store: None,
             dev: false,
@@ -263,6 +299,10 @@ impl Default for Settings {
             result_message_size: ByteSize::mib(2),
             // Proxies cut connections that say nothing for a minute or so.
             keepalive_interval: Duration::from_secs(30),
+            audit_dir: None,
+            audit_text: false,
+            audit_file_size: ByteSize::mib(64),
+            audit_files: 16,
             log: "info".into(),
         }
     }
@@ -325,6 +365,10 @@ impl Settings {
             return Err(Error("transaction_timeout and transaction_max_age: give a time above 0, such as 5m".into()));
         }
         self.trusted_header()?;
+        self.http_addresses()?;
+        if self.audit_files == 0 || self.audit_file_size < SMALLEST_AUDIT {
+            return Err(Error(format!("audit_files: at least 1; audit_file_size: at least {SMALLEST_AUDIT}")));
+        }
         if self.result_message_size < SMALLEST_MESSAGE || self.result_message_size > LARGEST_MESSAGE {
             return Err(Error(format!(
                 "result_message_size: {} is not within {SMALLEST_MESSAGE} and {LARGEST_MESSAGE}",
@@ -383,6 +427,25 @@ impl Settings {
         if addresses.is_empty() { Err(unusable("it has no address".into())) } else { Ok(addresses) }
     }
 
+    /// Empty where no HTTP is wanted.
+    pub fn http_addresses(&self) -> Result<Vec<SocketAddr>, Error> {
+        let Some(listen) = &self.http_listen else { return Ok(Vec::new()) };
+        let unusable = |reason: String| Error(format!("http_listen: \"{listen}\" is not HOST:PORT: {reason}"));
+        let addresses: Vec<_> = listen.to_socket_addrs().map_err(|e| unusable(e.to_string()))?.collect();
+        if addresses.is_empty() { Err(unusable("it has no address".into())) } else { Ok(addresses) }
+    }
+
+    /// Name and value of each, for `system.settings`.
+    pub fn list(&self) -> Vec<(String, String)> {
+        let serde_json::Value::Object(all) = serde_json::to_value(self).unwrap_or_default() else { return Vec::new() };
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Null => "off".to_owned(),
+            other => other.to_string(),
+        };
+        all.into_iter().map(|(name, value)| (name, text(value))).collect()
+    }
+
     pub fn trusted_header(&self) -> Result<Option<HeaderName>, Error> {
         let Some(name) = &self.trust_user_header else { return Ok(None) };
         let header = HeaderName::try_from(name.to_ascii_lowercase());
@@ -403,7 +466,11 @@ impl Settings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |path: &Option<PathBuf>| path.as_ref().map_or("off".to_owned(), |path| path.display().to_string());
-        write!(f, "listen={} data_dir={} ", self.listen, self.data_dir.display())?;
+        write!(f, "listen={} http_listen={} ", self.listen, self.http_listen.as_deref().unwrap_or("off"))?;
+        write!(f, "data_dir={} ", self.data_dir.display())?;
+        let audit_dir = self.audit_dir.as_ref().map_or("DATA_DIR/audit".into(), |dir| dir.display().to_string());
+        write!(f, "audit_dir={audit_dir} audit_text={} ", self.audit_text)?;
+        write!(f, "audit_file_size={} audit_files={} ", self.audit_file_size, self.audit_files)?;
         write!(f, "store={} dev={} ", self.store.as_deref().unwrap_or("DATA_DIR/cold"), self.dev)?;
         write!(f, "trust_user_header={} ", self.trust_user_header.as_deref().unwrap_or("off"))?;
         write!(f, "tls_cert={} tls_key={} ", path(&self.tls_cert), path(&self.tls_key))?;

@@ -276,6 +276,12 @@ impl Statements {
         found.ok_or_else(|| Status::not_found("this ticket has expired; ask for a new one"))
     }
 
+    /// Prepared statements, and tickets.
+    pub fn counts(&self) -> (usize, usize) {
+        let known = self.known.lock();
+        (known.prepared.len(), known.executions.len())
+    }
+
     /// Forgets expired tickets and abandoned handles.
     pub fn sweep(&self, now: Instant) {
         let known = &mut *self.known.lock();

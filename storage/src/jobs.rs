@@ -58,6 +58,28 @@ pub struct Work {
     pub bytes: u64,
 }
 
+impl Work {
+    fn add(&mut self, other: Self) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+impl JobKind {
+    pub const ALL: [Self; 5] = [Self::Flush, Self::Compaction, Self::Load, Self::Drop, Self::Erase];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::Compaction => "compaction",
+            Self::Load => "load",
+            Self::Drop => "drop",
+            Self::Erase => "erase",
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Jobs(Mutex<State>);
 
@@ -65,6 +87,15 @@ pub(crate) struct Jobs(Mutex<State>);
 struct State {
     ended: VecDeque<Job>,
     failing: BTreeMap<(TableId, JobKind), Failing>,
+    totals: BTreeMap<JobKind, Total>,
+}
+
+/// All jobs of one kind since the start.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Total {
+    pub done: u64,
+    pub failed: u64,
+    pub work: Work,
 }
 
 struct Failing {
@@ -83,6 +114,9 @@ impl Jobs {
         if state.ended.len() == REMEMBERED {
             state.ended.pop_front();
         }
+        let total = state.totals.entry(kind).or_default();
+        total.done += 1;
+        total.work.add(work);
         state.ended.push_back(Job { kind, table: table.map(name), at_micros, outcome: Outcome::Done(work) });
     }
 
@@ -97,6 +131,7 @@ impl Jobs {
             _ => 1,
         };
         let retry_micros = at_micros.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX));
+        state.totals.entry(kind).or_default().failed += 1;
         let outcome = Outcome::Failing { failures, retry_micros, error: error.message().to_owned() };
         let job = Job { kind, table: Some(name(table)), at_micros, outcome };
         state.failing.insert((table.id, kind), Failing { job, until: Instant::now() + pause, pause });
@@ -116,6 +151,15 @@ impl Jobs {
     /// The table is gone.
     pub(crate) fn forget(&self, table: TableId) {
         self.0.lock().failing.retain(|(of, _), _| *of != table);
+    }
+
+    pub(crate) fn total(&self, kind: JobKind) -> Total {
+        self.0.lock().totals.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Kinds and tables of what fails now.
+    pub(crate) fn failing(&self) -> usize {
+        self.0.lock().failing.len()
     }
 
     /// What fails, then what has ended, the newest first.

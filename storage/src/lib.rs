@@ -15,6 +15,7 @@ mod error;
 mod fail_points;
 #[cfg(test)]
 mod faulty;
+mod figures;
 mod flush;
 mod hot;
 mod jobs;
@@ -40,13 +41,14 @@ pub use compact::CompactReport;
 pub use erase::EraseReport;
 pub use error::{Error, ErrorKind, Result};
 pub use fail_points::{arm_fail_points, disarm_fail_points, fail_points};
+pub use figures::{Figures, FileInfo};
 pub use flush::FlushReport;
 pub use hot::{
     bounds::{KeyBounds, KeyRange},
     key::{KeyCodec, KeyRows},
     scan::HotSpan,
 };
-pub use jobs::{Job, JobKind, Outcome as JobOutcome, Work as JobWork};
+pub use jobs::{Job, JobKind, Outcome as JobOutcome, Total as JobTotal, Work as JobWork};
 pub use load::Load;
 pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};

@@ -113,6 +113,7 @@ pub struct Store {
     pub(crate) flusher: Arc<Flusher>,
     decoded: Arc<DecodedCache>,
     stall_timeout: Duration,
+    pub(crate) stalls: stall::Stalls,
     pub(crate) ids: Arc<Ids>,
     /// See [`StoreConfig::load_bytes`].
     pub(crate) load_bytes: usize,

@@ -90,7 +90,7 @@ impl World {
     }
 
     pub fn user(&self, no: u64, role: Role) -> Identity {
-        Identity { name: format!("user {no}").into(), no: UserNo(no), role }
+        Identity { name: format!("user {no}").into(), no: UserNo(no), role, actor: None }
     }
 
     /// The answer as text.

@@ -4,7 +4,7 @@ use insula_proto::UserNo;
 use super::*;
 
 fn user(no: u64, role: Role) -> (Identity, Arc<Session>) {
-    let identity = Identity { name: format!("user-{no}").into(), no: UserNo(no), role };
+    let identity = Identity { name: format!("user-{no}").into(), no: UserNo(no), role, actor: None };
     let session = Arc::new(Session::new(&identity));
     (identity, session)
 }
@@ -15,7 +15,7 @@ fn begin(queries: &Arc<Queries>, (user, session): &(Identity, Arc<Session>)) -> 
 
 #[test]
 fn a_user_sees_their_own_and_an_admin_sees_no_text() {
-    let queries = Arc::new(Queries::default());
+    let queries = Queries::new(Trail::in_memory());
     let (alice, bob, admin) = (user(2, Role::User), user(3, Role::Service), user(1, Role::Admin));
     let running = begin(&queries, &alice);
     assert!(queries.visible_to(&bob.0).is_empty());
@@ -30,7 +30,7 @@ fn a_user_sees_their_own_and_an_admin_sees_no_text() {
 
 #[tokio::test]
 async fn only_the_owner_and_admins_kill_and_only_before_the_commit() {
-    let queries = Arc::new(Queries::default());
+    let queries = Queries::new(Trail::in_memory());
     let (alice, bob, admin) = (user(2, Role::User), user(3, Role::User), user(1, Role::Admin));
     let running = begin(&queries, &alice);
     let id = queries.visible_to(&alice.0).remove(0).id;
@@ -53,7 +53,7 @@ async fn only_the_owner_and_admins_kill_and_only_before_the_commit() {
 
 #[tokio::test]
 async fn rows_are_counted_and_end_with_the_cancellation() {
-    let queries = Arc::new(Queries::default());
+    let queries = Queries::new(Trail::in_memory());
     let alice = user(2, Role::User);
     let running = begin(&queries, &alice);
     let handle = running.handle();
@@ -72,7 +72,7 @@ async fn rows_are_counted_and_end_with_the_cancellation() {
 
 #[test]
 fn the_end_of_a_session_ends_its_statements_and_no_others() {
-    let queries = Arc::new(Queries::default());
+    let queries = Queries::new(Trail::in_memory());
     let (mine, other) = (user(2, Role::User), user(2, Role::User));
     let (first, second) = (begin(&queries, &mine), begin(&queries, &other));
     queries.cancel_session(&mine.1);

@@ -80,3 +80,16 @@ fn a_wildcard_beside_a_system_column_is_listed_per_relation() {
         "WITH c AS (SELECT _seq FROM t) SELECT c.* FROM c"
     );
 }
+
+#[test]
+fn passwords_are_no_part_of_what_is_shown() {
+    let shown = |sql: &str| redact::without_passwords(&sql.into()).to_string();
+    assert_eq!(shown("CREATE USER \"a\" PASSWORD 'it''s' ROLE admin"), "CREATE USER \"a\" PASSWORD '***' ROLE admin");
+    assert_eq!(shown("alter user a password\n/* so */ 'x'"), "alter user a password\n/* so */ '***'");
+    let within = "EXECUTE AS USER 'a' (ALTER USER b PASSWORD 'x')";
+    assert_eq!(shown(within), "EXECUTE AS USER 'a' (ALTER USER b PASSWORD '***')");
+    for plain in ["SELECT 'x' FROM t", "SELECT password, 'x' FROM \"PASSWORD\"", "SELECT \"password\" 'x'"] {
+        assert_eq!(shown(plain), plain);
+    }
+    assert_eq!(shown("CREATE USER a PASSWORD 'x"), "***", "what cannot be read is not shown");
+}

@@ -10,8 +10,8 @@ use datafusion::{
 use futures::StreamExt;
 use insula_proto::UserNo;
 
-use super::{output, parameters::Bindings, query::Query};
-use crate::{Error, Identity, Outcome, Result, Running, context::Context};
+use super::{output, parameters::Bindings, query::Query, told::Names};
+use crate::{Error, Identity, Outcome, Result, Running, audit::Verb, context::Context};
 
 /// A query whose rows come in parts, which may be read in any order, at once, and again: all see one snapshot.
 pub struct Parts {
@@ -19,6 +19,8 @@ pub struct Parts {
     context: Arc<Context>,
     physical: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
+    /// Names of the tables that it reads.
+    tables: Names,
 }
 
 /// The query's parts, if it has more than one and no order among them.
@@ -35,7 +37,10 @@ pub(super) async fn of_query(
     let context = context.without_exchanges();
     let physical = query.physical(&context, values).await?;
     let is_split = physical.output_partitioning().partition_count() > 1 && physical.output_ordering().is_none();
-    Ok((is_split && is_repeatable(&physical)?).then(|| Parts { user, context: Arc::new(context), physical, schema }))
+    Ok((is_split && is_repeatable(&physical)?).then(|| {
+        let tables = Arc::clone(query.tables());
+        Parts { user, context: Arc::new(context), physical, schema, tables }
+    }))
 }
 
 /// Parts share nothing that the first to read them would use up: an exchange feeds all its outputs from one run of its
@@ -64,6 +69,8 @@ impl Parts {
         if part >= self.count() {
             return Err(Error::invalid(format!("the result has {} parts", self.count())));
         }
+        running.does(Verb::Select);
+        running.touches(&self.tables);
         let batches = self.physical.execute(part, self.context.task())?;
         let (held, schema) = (Arc::clone(&self.context), Arc::clone(&self.schema));
         let rows = batches.map(move |batch| {

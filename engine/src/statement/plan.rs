@@ -12,13 +12,19 @@ use insula_proto::UserNo;
 use insula_storage::Store;
 use parking_lot::Mutex;
 
-use super::{Request, Work, classify, explain, query::Query, substrait};
+use super::{
+    Request, Work, classify, explain,
+    query::Query,
+    substrait,
+    told::{self, Names},
+};
 use crate::{
     Description, Error, Identity, Result, Role, Session,
+    audit::Verb,
     catalog::Snapshot,
     context::Context,
     session::Settings,
-    sql::{Parsed, SystemColumns, parse},
+    sql::{Parsed, SystemColumns, parse, redact::without_passwords},
     write::Write,
 };
 
@@ -26,6 +32,9 @@ use crate::{
 pub struct Plan {
     user: UserNo,
     text: Arc<str>,
+    /// The text without secrets.
+    shown: Arc<str>,
+    pub(crate) verb: Verb,
     pub(crate) named: SystemColumns,
     pub(crate) source: Source,
     kept: Mutex<Option<Kept>>,
@@ -54,24 +63,39 @@ impl Plan {
     /// Parsed, and not planned yet.
     pub fn of_sql(user: &Identity, sql: &str) -> Result<Self> {
         let Parsed { statement, named } = parse(sql)?;
-        let source = match classify(statement, named)? {
+        let work = classify(statement, named)?;
+        let verb = work.verb();
+        let source = match work {
             Work::Query(ast) => Source::Query(ast),
             Work::Write(write) => Source::Write(write),
             Work::Control(_) => Source::Control,
             Work::Define(_) | Work::Utility(_) => Source::Other,
         };
-        Ok(Self { user: user.no, text: sql.into(), named, source, kept: Mutex::default() })
+        let text = sql.into();
+        let shown = match source {
+            // Only these can have passwords.
+            Source::Other => without_passwords(&text),
+            _ => Arc::clone(&text),
+        };
+        Ok(Self { user: user.no, text, shown, verb, named, source, kept: Mutex::default() })
     }
 
     /// Of a Substrait plan.
     pub(crate) fn of_substrait(user: &Identity, message: &[u8]) -> Result<Self> {
         let source = Source::Substrait(Box::new(substrait::decode(message)?));
         let named = SystemColumns::default();
-        Ok(Self { user: user.no, text: substrait::TEXT.into(), named, source, kept: Mutex::default() })
+        let text: Arc<str> = substrait::TEXT.into();
+        let (shown, verb) = (Arc::clone(&text), Verb::Select);
+        Ok(Self { user: user.no, text, shown, verb, named, source, kept: Mutex::default() })
     }
 
-    /// What `system.queries` shows to its user.
+    /// What `system.queries` and the audit show to its user.
     pub fn text(&self) -> &Arc<str> {
+        &self.shown
+    }
+
+    /// As it was sent.
+    pub(crate) fn sql(&self) -> &str {
         &self.text
     }
 
@@ -117,7 +141,7 @@ impl Plan {
         Some(Description { schema, parameters, is_update: false, has_effect: false })
     }
 
-    /// See [`Query::row`].
+    /// See [`Query::row`]; with the names of the tables that it reads.
     pub(crate) fn row(
         &self,
         catalog: &Arc<Snapshot>,
@@ -125,18 +149,20 @@ impl Plan {
         user: &Identity,
         session: &Session,
         params: &[RecordBatch],
-    ) -> Option<Result<RecordBatch>> {
+    ) -> Option<(Result<RecordBatch>, Names)> {
         if session.in_transaction() {
             return None;
         }
         let query = self.kept(catalog, user, session)?;
-        query.is_of_row().then(|| query.row(&store.view(), user, params)).flatten()
+        let row = query.is_of_row().then(|| query.row(&store.view(), user, params)).flatten()?;
+        Some((row, Arc::clone(query.tables())))
     }
 
     /// The query, planned now if it has to be.
     pub(super) async fn query(&self, request: &Request<'_>, context: &Context) -> Result<Arc<Query>> {
         let (catalog, settings, role) = (&context.tables.catalog, &context.settings, request.user.role);
         if let Some(kept) = self.kept.lock().as_ref().filter(|kept| kept.is_true(catalog, settings, role)) {
+            request.running.touches(kept.query.tables());
             return Ok(Arc::clone(&kept.query));
         }
         let logical = match &self.source {
@@ -146,7 +172,12 @@ impl Plan {
                 return Err(Error::internal("the statement is no query"));
             }
         };
+        let keeps = !told::reads_system(&logical)?;
         let query = Arc::new(Query::new(logical)?);
+        request.running.touches(query.tables());
+        if !keeps {
+            return Ok(query);
+        }
         let kept =
             Kept { catalog: Arc::downgrade(catalog), settings: settings.clone(), role, query: Arc::clone(&query) };
         *self.kept.lock() = Some(kept);

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use super::{
     direct, explain, output,
     parameters::{self, Bindings, Demanded, as_values},
+    told::{Names, names_of},
 };
 use crate::{
     Error, Identity, Outcome, Result, RowStream,
@@ -37,6 +38,8 @@ use crate::{
 pub(crate) struct Query {
     logical: LogicalPlan,
     parameters: Demanded,
+    /// Names of the tables that it reads.
+    tables: Names,
     /// Schemas of the parameters and of the rows, as they were asked for last: the types of free parameters may change.
     described: Mutex<Option<(SchemaRef, SchemaRef)>>,
     /// `None`: must be optimized for each run.
@@ -52,8 +55,12 @@ struct Optimized {
 
 impl Query {
     pub fn new(logical: LogicalPlan) -> Result<Self> {
-        let parameters = Demanded::of(&logical)?;
-        Ok(Self { logical, parameters, described: Mutex::default(), optimized: OnceLock::new() })
+        let (parameters, tables) = (Demanded::of(&logical)?, names_of(&logical)?);
+        Ok(Self { logical, parameters, tables, described: Mutex::default(), optimized: OnceLock::new() })
+    }
+
+    pub fn tables(&self) -> &Names {
+        &self.tables
     }
 
     /// Schemas of the parameters and of the rows. `bound`: types of the parameters that are bound already.

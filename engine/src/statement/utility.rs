@@ -208,6 +208,10 @@ async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec
     request.user.require_admin("DROP USER")?;
     // What a snapshot shows cannot go, and a transaction may keep its own for long.
     request.engine.transactions().end_all("a user was erased");
+    if let Some(user) = request.engine.users().find(name) {
+        // The literals of their statements may be rows.
+        request.engine.trail().forget_texts(user.no).await;
+    }
     let report = match request.engine.users().erase(name).await {
         Err(error) if if_exists && error.kind() == ErrorKind::NotFound => None,
         report => Some(report?),

@@ -38,7 +38,7 @@ pub(crate) async fn run(
             Ok(Outcome::Count(changed))
         }
         Source::Control | Source::Other => {
-            if let Some(what) = work_of(plan.text())?.alone() {
+            if let Some(what) = work_of(plan.sql())?.alone() {
                 turn.renew(what)?;
             }
             request.run(plan, params).await

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -23,6 +24,9 @@ use tonic::{
 
 use super::{Authenticator, Caller, Peer};
 use crate::{body::Unbroken, status};
+
+/// `PERMISSION_DENIED` in the headers of an answer that has nothing else.
+const DENIED: &[u8] = b"7";
 
 /// Closed once, when the server begins to drain.
 #[derive(Default)]
@@ -74,17 +78,22 @@ where
         let (authenticator, gate) = (Arc::clone(&self.authenticator), Arc::clone(&self.gate));
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
+            let from = address(&parts).map(|address| address.ip());
             let caller = match admit(&gate, &authenticator, &parts).await {
                 Ok(caller) => caller,
                 Err(status) => return Ok(status.into_http()),
             };
             let token = caller.new_token.clone();
+            let identity = caller.identity.clone();
             parts.extensions.insert(caller);
             let answer = inner.call(Request::from_parts(parts, Unbroken::body(body)));
             let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(response) => response?,
                 Err(panic) => status::panicked(&*panic).into_http(),
             };
+            if response.headers().get(Status::GRPC_STATUS).is_some_and(|code| code.as_bytes() == DENIED) {
+                authenticator.denied(&identity, from).await;
+            }
             if let Some(value) = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok()) {
                 response.headers_mut().insert(AUTHORIZATION, value);
             }
@@ -99,10 +108,15 @@ async fn admit(gate: &Gate, authenticator: &Authenticator, parts: &Parts) -> Res
     authenticator.caller(&parts.headers, peer(parts), handshake).await
 }
 
-fn peer(parts: &Parts) -> Peer {
+fn address(parts: &Parts) -> Option<SocketAddr> {
     let plain = parts.extensions.get::<TcpConnectInfo>();
     let tls = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
-    let address = plain.or(tls.map(TlsConnectInfo::get_ref)).and_then(TcpConnectInfo::remote_addr);
+    plain.or(tls.map(TlsConnectInfo::get_ref)).and_then(TcpConnectInfo::remote_addr)
+}
+
+fn peer(parts: &Parts) -> Peer {
+    let address = address(parts);
+    let tls = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
     let certificates = tls.and_then(TlsConnectInfo::peer_certs);
     let certificate = certificates.and_then(|chain| chain.first().map(|own| own.as_ref().to_vec()));
     Peer { address, certificate }

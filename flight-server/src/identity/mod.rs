@@ -2,6 +2,7 @@
 //!
 //! [`layer`] runs this before any Flight RPC, whatever its name, so that none can be reached without an identity.
 
+mod attempt;
 pub mod certificate;
 pub mod jwt;
 pub mod layer;
@@ -16,12 +17,16 @@ use std::{
 };
 
 use http::HeaderMap;
-use insula_engine::{Engine, Identity, Role, Session};
+use insula_engine::{
+    Engine, Identity, Role, Session,
+    audit::{self, Event},
+};
 use insula_proto::UserNo;
-use tonic::Status;
+use tonic::{Code, Status};
 
 pub use self::metadata::Ways;
 use self::{
+    attempt::Attempt,
     certificate::NameIn,
     jwt::Jwt,
     metadata::Claim,
@@ -83,21 +88,49 @@ impl Authenticator {
 
     /// `handshake`: a token is wanted even by those who were vouched for.
     async fn caller(&self, headers: &HeaderMap, peer: Peer, handshake: bool) -> Result<Caller, Status> {
+        let mut attempt = Attempt::from(peer.address);
+        let caller = self.admitted(headers, peer, handshake, &mut attempt).await;
+        let trail = self.engine.trail();
+        if let Err(status) = &caller {
+            trail.note(attempt.refusal(status, &self.engine));
+            trail.room().await;
+        }
+        caller
+    }
+
+    async fn admitted(
+        &self,
+        headers: &HeaderMap,
+        peer: Peer,
+        handshake: bool,
+        attempt: &mut Attempt,
+    ) -> Result<Caller, Status> {
         let certified = || peer.certificate.as_ref().map(|der| certificate::user(der, self.config.name_in_certificate));
         let claim = self.config.ways.claim(headers, certified)?;
         let wants_token = handshake || matches!(claim, Claim::Password { .. });
         let has_token = matches!(claim, Claim::Token(_));
+        attempt.claims(&claim);
         let (user, origin) = self.check(claim, peer.address).await?;
         let new_token = match wants_token && !has_token {
             true => Some(self.tokens.issue(user.no, Instant::now()).map_err(status::internal)?.into()),
             false => None,
         };
+        let proved_anew = matches!(attempt.method, Some("password"));
+        attempt.user = Some(user.clone());
         let identity = match metadata::run_as(headers)? {
-            Some(name) => self.run_as(&user, &name)?,
+            Some(name) => {
+                attempt.method = Some("run_as");
+                self.run_as(&user, &name)?
+            }
             None => user,
         };
         let session_key = Key { user: identity.no, origin };
-        let session = self.sessions.resolve(session_key, &identity, metadata::schema(headers));
+        let (session, is_new) = self.sessions.resolve(session_key, &identity, metadata::schema(headers));
+        if is_new || proved_anew {
+            let trail = self.engine.trail();
+            trail.note(attempt.login(&identity));
+            trail.room().await;
+        }
         let deadline = Deadline::new(headers, self.config.statement_timeout);
         let limit = Deadline::new(&HeaderMap::new(), self.config.statement_timeout);
         let format = Format::of(headers)?;
@@ -149,8 +182,15 @@ impl Authenticator {
         }
         let unknown = || Status::not_found(format!("user \"{name}\" does not exist"));
         let target = self.engine.find_user(name).ok_or_else(unknown)?;
-        tracing::info!(target: "audit", user = %user.name, run_as = %target.name, "running as another user");
-        Ok(target)
+        Ok(Identity::on_behalf(target, user))
+    }
+
+    /// A call was refused to a user who is known: it asked for what is another's, or needs another role.
+    async fn denied(&self, identity: &Identity, from: Option<IpAddr>) {
+        let trail = self.engine.trail();
+        let event = Event::new(audit::Kind::Refusal, status::name(Code::PermissionDenied));
+        trail.note(Event { from, ..event.by(identity) });
+        trail.room().await;
     }
 
     /// The session's settings are gone, and so is the token that stood for it.
@@ -164,6 +204,10 @@ impl Authenticator {
     /// Sessions of a user, or of all users, the longest known first.
     pub fn sessions(&self, of: Option<UserNo>) -> Vec<SessionInfo> {
         self.sessions.list(of)
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.sessions.count()
     }
 
     /// Forgets what has been idle too long.

@@ -16,7 +16,7 @@ fn session() -> Arc<Session> {
 }
 
 fn alice() -> Identity {
-    Identity { name: "alice".into(), no: ALICE, role: Role::User }
+    Identity { name: "alice".into(), no: ALICE, role: Role::User, actor: None }
 }
 
 fn of_session(session: &Arc<Session>) -> Statement {

@@ -105,6 +105,11 @@ impl ColdTier {
         Ok(())
     }
 
+    /// What was asked of the object store: name, requests, and how many of them failed.
+    pub(crate) fn requests(&self) -> [(&'static str, u64, u64); 4] {
+        self.objects.requests().counts()
+    }
+
     /// The object store itself.
     #[cfg(test)]
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

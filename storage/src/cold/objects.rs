@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::layout;
 use crate::{Error, ErrorKind, Result, fail_points::FailPoint};
+use counted::{Counted, Requests};
 use place::Place;
 pub(crate) use upload::Upload;
 
@@ -28,6 +29,7 @@ const PROBE: &str = "insula-probe";
 
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
+    requests: Arc<Requests>,
     place: Place,
     /// Directory of the local store, whose files we fsync ourselves.
     root: Option<PathBuf>,
@@ -37,12 +39,22 @@ impl Objects {
     pub(crate) fn open(url: Option<&str>, data_dir: &FsPath) -> Result<Self> {
         let place = Place::parse(url, data_dir)?;
         let (store, root) = place.open()?;
-        Ok(Self { store, place, root })
+        Ok(Self { root, ..Self::counted(store, place) })
     }
 
     /// A store that is durable by itself.
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, place: Place::Memory, root: None }
+        Self::counted(store, Place::Memory)
+    }
+
+    fn counted(inner: Arc<dyn ObjectStore>, place: Place) -> Self {
+        let requests = Arc::<Requests>::default();
+        let store = Arc::new(Counted { inner, requests: Arc::clone(&requests) });
+        Self { store, requests, place, root: None }
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// The directory of a local store.
@@ -266,6 +278,7 @@ fn is_caused_by(error: &object_store::Error, what: impl Fn(&io::Error) -> bool) 
     false
 }
 
+mod counted;
 mod place;
 #[cfg(test)]
 mod tests;

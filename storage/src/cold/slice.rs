@@ -1,9 +1,13 @@
 //! A user's part of the cold tier: which ranges of which files, and how much that is.
 
+use futures::TryStreamExt;
 use insula_proto::{TableId, UserNo};
 
 use super::{ColdTier, Manifest, deletion_vector::live_ranges, layout};
 use crate::{ColdSlice, KeyBounds, Result, TableSlice};
+
+/// Rows of a file that are read to estimate the size of all.
+const SAMPLE_ROWS: u64 = 512;
 
 /// Rows and bytes in Parquet.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -60,7 +64,8 @@ impl ColdTier {
         Ok(slices)
     }
 
-    /// `user`: `None` for the whole table. A user's bytes are the file's, by share of rows.
+    /// `user`: `None` for the whole table. A user's bytes are an estimate from some of their own rows, decoded: a share of
+    /// the file's bytes would tell how large the rows of others are.
     pub(crate) async fn usage(&self, manifest: &Manifest, table: TableId, user: Option<UserNo>) -> Result<ColdUsage> {
         let mut usage = ColdUsage::default();
         let Some(user) = user else {
@@ -73,12 +78,27 @@ impl ColdTier {
             return Ok(usage);
         };
         for slice in self.slices(manifest, table, user, &KeyBounds::All).await? {
-            let rows = slice.rows();
-            usage.rows += rows;
-            usage.bytes +=
-                (u128::from(slice.file_bytes) * u128::from(rows) / u128::from(slice.file_rows.max(1))) as u64;
+            usage.rows += slice.rows();
+            usage.bytes += self.decoded_bytes(manifest, table, &slice).await?;
             usage.files += 1;
         }
         Ok(usage)
+    }
+
+    /// What the rows of the slice would be in memory, by the size of the first of them.
+    async fn decoded_bytes(&self, manifest: &Manifest, table: TableId, slice: &ColdSlice) -> Result<u64> {
+        let named = manifest.files.iter().find(|file| layout::file_path(table, file.id) == slice.path);
+        let (Some(file), Some(first)) = (named, slice.ranges.first()) else { return Ok(0) };
+        let open = self.open_file(table, file).await?;
+        let sample = first.start..first.end.min(first.start + SAMPLE_ROWS);
+        let mut batches = open.read(&open.columns(), std::slice::from_ref(&sample))?;
+        let (mut rows, mut bytes) = (0, 0);
+        while let Some(batch) = batches.try_next().await.map_err(|error| open.read_error(error))? {
+            rows += batch.num_rows() as u64;
+            for column in batch.columns() {
+                bytes += column.to_data().get_slice_memory_size().unwrap_or_default() as u64;
+            }
+        }
+        Ok((u128::from(bytes) * u128::from(slice.rows()) / u128::from(rows.max(1))) as u64)
     }
 }

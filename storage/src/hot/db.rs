@@ -162,6 +162,18 @@ impl Db {
         Ok(())
     }
 
+    /// A number that RocksDB keeps of itself, added up over the families; `None`: it has none of that name.
+    pub fn property(&self, name: &str) -> Option<u64> {
+        let families = [Family::Meta, Family::Manifest, Family::Hot];
+        let of = |family| self.rocks.property_int_value_cf(self.family(family).ok()?, name).ok()?;
+        families.into_iter().map(of).sum()
+    }
+
+    /// The same of the hot family alone: what the families share would be counted three times.
+    pub fn shared_property(&self, name: &str) -> Option<u64> {
+        self.rocks.property_int_value_cf(self.family(Family::Hot).ok()?, name).ok()?
+    }
+
     pub fn write(&self, batch: rocksdb::WriteBatch, sync: bool) -> Result<()> {
         let mut options = rocksdb::WriteOptions::default();
         options.set_sync(sync);

@@ -176,6 +176,11 @@ impl Tables {
         tables.into_iter().map(|(_, def)| def).collect()
     }
 
+    /// What all tables have in the hot tier, and may have.
+    pub fn hot_bytes(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.most_bytes)
+    }
+
     fn lost(&self, loads: impl Iterator<Item = Load>) {
         self.bytes.fetch_sub(loads.map(|load| load.bytes).sum(), Ordering::Relaxed);
         self.drained.notify_waiters();

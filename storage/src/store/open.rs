@@ -94,6 +94,7 @@ pub(super) async fn open(
         flusher,
         decoded: Arc::new(DecodedCache::new(memory.hot_rows)),
         stall_timeout: config.stall_timeout,
+        stalls: Default::default(),
         ids,
         clock,
     }))

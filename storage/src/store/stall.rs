@@ -3,15 +3,42 @@
 //! They wait before they write, a bounded time; reads are never held up. A statement that is larger than all that may
 //! be hot passes as soon as there is room at all.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use tokio::time::{Instant, timeout_at};
 
 use super::Store;
 use crate::{Error, ErrorKind, Result, TableDef, hot::tables::Stall};
 
+/// Writers that had to wait, since the start.
+#[derive(Default)]
+pub(crate) struct Stalls {
+    pub waits: AtomicU64,
+    pub micros: AtomicU64,
+    /// Those that waited in vain.
+    pub refused: AtomicU64,
+}
+
+/// One wait; it counts however it ends.
+struct Wait<'a>(&'a Stalls, Instant);
+
+impl<'a> Wait<'a> {
+    fn begin(stalls: &'a Stalls) -> Self {
+        stalls.waits.fetch_add(1, Relaxed);
+        Self(stalls, Instant::now())
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.micros.fetch_add(u64::try_from(self.1.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
 impl Store {
     /// Returns when a writer of the table may go on.
     pub(crate) async fn room(&self, table: &TableDef) -> Result<()> {
-        let mut until = None;
+        let mut waiting = None;
         loop {
             // Listening before looking: what is drained in between is not missed.
             let drained = self.tables.drained.notified();
@@ -19,8 +46,9 @@ impl Store {
             drained.as_mut().enable();
             let Some(stall) = self.tables.stall(table.id) else { return Ok(()) };
             self.tables.pressure.notify_one();
-            let until = *until.get_or_insert_with(|| Instant::now() + self.stall_timeout);
+            let until = waiting.get_or_insert_with(|| Wait::begin(&self.stalls)).1 + self.stall_timeout;
             if timeout_at(until, drained).await.is_err() {
+                self.stalls.refused.fetch_add(1, Relaxed);
                 return Err(self.stalled(table, stall));
             }
         }

@@ -62,7 +62,7 @@ impl World {
 
     fn identity(&self, user: u64) -> Identity {
         let role = if user == 0 { Role::Admin } else { Role::User };
-        Identity { name: format!("user {user}").into(), no: UserNo(user), role }
+        Identity { name: format!("user {user}").into(), no: UserNo(user), role, actor: None }
     }
 
     fn context(&self, user: u64) -> Context {

@@ -151,7 +151,7 @@ impl ObjectStore for Careless {
 #[tokio::test]
 async fn a_store_that_ignores_conditions_is_refused() {
     let store = Arc::new(Careless(object_store::memory::InMemory::new()));
-    let objects = Objects { store, place: Place::Memory, root: None };
+    let objects = Objects::over(store);
     for _ in 0..2 {
         let error = objects.claim(Uuid::now_v7()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);

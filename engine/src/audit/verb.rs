@@ -1,0 +1,106 @@
+//! What a statement does, in a word or two: for the audit and for counters.
+
+/// The order is that of [`Verb::ALL`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Verb {
+    Select,
+    Explain,
+    Insert,
+    Update,
+    Delete,
+    Ingest,
+    Create,
+    Alter,
+    Drop,
+    /// Makes, changes or drops a user.
+    User,
+    Grant,
+    Revoke,
+    /// Whatever it was that ran as another user.
+    ExecuteAs,
+    Set,
+    Show,
+    Flush,
+    Compact,
+    Backup,
+    Restore,
+    Kill,
+    Transaction,
+    /// It does not parse.
+    Unknown,
+}
+
+impl Verb {
+    pub const ALL: [Self; 22] = [
+        Self::Select,
+        Self::Explain,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Ingest,
+        Self::Create,
+        Self::Alter,
+        Self::Drop,
+        Self::User,
+        Self::Grant,
+        Self::Revoke,
+        Self::ExecuteAs,
+        Self::Set,
+        Self::Show,
+        Self::Flush,
+        Self::Compact,
+        Self::Backup,
+        Self::Restore,
+        Self::Kill,
+        Self::Transaction,
+        Self::Unknown,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Explain => "EXPLAIN",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Ingest => "INGEST",
+            Self::Create => "CREATE",
+            Self::Alter => "ALTER",
+            Self::Drop => "DROP",
+            Self::User => "USER",
+            Self::Grant => "GRANT",
+            Self::Revoke => "REVOKE",
+            Self::ExecuteAs => "EXECUTE AS",
+            Self::Set => "SET",
+            Self::Show => "SHOW",
+            Self::Flush => "FLUSH",
+            Self::Compact => "COMPACT",
+            Self::Backup => "BACKUP",
+            Self::Restore => "RESTORE",
+            Self::Kill => "KILL",
+            Self::Transaction => "TRANSACTION",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    /// Definitions, users and rights, and what takes rows out of the server or ends the work of others.
+    pub fn is_weighty(self) -> bool {
+        match self {
+            Self::Create | Self::Alter | Self::Drop | Self::User | Self::Grant | Self::Revoke => true,
+            Self::ExecuteAs | Self::Backup | Self::Restore | Self::Kill => true,
+            Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Ingest => false,
+            Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Transaction | Self::Unknown => false,
+        }
+    }
+
+    /// Does its text hold names only, once passwords are out of it, and no value of a row? Then it is written down
+    /// whatever the settings say: an audit of rights has to tell which.
+    pub fn is_of_names(self) -> bool {
+        matches!(self, Self::User | Self::Grant | Self::Revoke)
+    }
+}
