@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::{
-    array::RecordBatch,
+    array::{ArrayRef, RecordBatch},
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::execution::{
@@ -223,8 +223,8 @@ impl Engine {
         plan.described(&self.catalog.snapshot(), user, session, bound)
     }
 
-    /// The row of a query that reads one by its key, and has run before; its columns are in the types in which they are
-    /// stored, under any names. `None`: it has to be [`Self::run`]. Never waits: what takes no longer than this need
+    /// The row of a query that reads one by its key, and has run before: columns of one row or of none, in the types in
+    /// which they are stored. `None`: it has to be [`Self::run`]. Never waits: what takes no longer than this need
     /// not be entered among the statements that run, nor be cancelled.
     pub fn row(
         &self,
@@ -232,7 +232,7 @@ impl Engine {
         session: &Session,
         plan: &Plan,
         params: &[RecordBatch],
-    ) -> Option<Result<RecordBatch>> {
+    ) -> Option<Result<Vec<ArrayRef>>> {
         let began = Instant::now();
         let (row, tables) = plan.row(&self.catalog.snapshot(), &self.store, user, session, params)?;
         self.trail.note(crate::running::of_row(user, plan, tables, &row, began));

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use futures::{StreamExt, future::BoxFuture, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::{
     Error, ErrorKind, Identity, Plan, Result, Role, RowStream, Session,
     audit::{self, Event, Trail, Verb},
-    size::batch_bytes,
+    size::{batch_bytes, columns_bytes},
 };
 
 #[cfg(test)]
@@ -364,7 +364,7 @@ pub(crate) fn of_row(
     user: &Identity,
     plan: &Plan,
     tables: Arc<[Arc<str>]>,
-    row: &Result<RecordBatch>,
+    row: &Result<Vec<ArrayRef>>,
     began: Instant,
 ) -> Event {
     let took = began.elapsed();
@@ -374,8 +374,8 @@ pub(crate) fn of_row(
         verb: Some(plan.verb),
         text: Some(Arc::clone(plan.text())),
         tables,
-        rows: row.as_ref().map_or(0, |row| row.num_rows() as u64),
-        bytes: row.as_ref().map_or(0, batch_bytes),
+        rows: row.as_ref().map_or(0, |row| row.first().map_or(0, |column| column.len() as u64)),
+        bytes: row.as_ref().map_or(0, |row| columns_bytes(row)),
         run_micros: micros(took),
         ..Event::new(audit::Kind::Statement, result)
     };

@@ -8,7 +8,11 @@ use arrow::{
 
 /// Bytes of values, offsets and validity.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> u64 {
-    batch.columns().iter().map(|column| array_bytes(column) as u64).sum()
+    columns_bytes(batch.columns())
+}
+
+pub(crate) fn columns_bytes(columns: &[ArrayRef]) -> u64 {
+    columns.iter().map(|column| array_bytes(column) as u64).sum()
 }
 
 fn array_bytes(array: &ArrayRef) -> usize {

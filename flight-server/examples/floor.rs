@@ -7,7 +7,7 @@
 use std::{io::Write, pin::Pin, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray},
+    array::{ArrayRef, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
     ipc::writer::IpcWriteOptions,
 };
@@ -43,22 +43,7 @@ impl Floor {
             Arc::new(Int64Array::from_iter_values((0..BATCH as i64).map(|row| row * 31 + column as i64)))
         };
         let many = batch((0..COLUMNS).map(|column| (format!("c{column}"), numbers(column))).collect());
-        let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-        let number = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
-        let one = batch(vec![
-            ("id".into(), number(1)),
-            ("month".into(), number(1)),
-            ("day".into(), number(1)),
-            ("dep_delay".into(), number(-4)),
-            ("carrier".into(), text("UA")),
-            ("flight".into(), number(1545)),
-            ("tailnum".into(), text("N14228")),
-            ("origin".into(), text("EWR")),
-            ("dest".into(), text("IAH")),
-            ("air_time".into(), Arc::new(Float64Array::from(vec![227.0]))),
-            ("distance".into(), Arc::new(Float64Array::from(vec![1400.0]))),
-        ]);
-        Self { many, one }
+        Self { many, one: flight() }
     }
 
     fn schema(&self, query: &[u8]) -> SchemaRef {
@@ -83,6 +68,37 @@ impl Floor {
         let encoder = FlightDataEncoderBuilder::new().with_schema(self.schema(query));
         Response::new(encoder.build(stream::iter(batches)).map_err(Status::from).boxed())
     }
+}
+
+/// A row with the columns and types of the table of flights that Insula is asked for, since clients take their time with
+/// each column, too.
+fn flight() -> RecordBatch {
+    let small = |value: i16| -> ArrayRef { Arc::new(Int16Array::from(vec![value])) };
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+    let hour = TimestampMicrosecondArray::from(vec![1_357_034_400_000_000]).with_timezone("UTC");
+    let columns: [(&str, ArrayRef); 20] = [
+        ("id", Arc::new(Int64Array::from(vec![0]))),
+        ("year", small(2013)),
+        ("month", small(1)),
+        ("day", small(1)),
+        ("dep_time", small(542)),
+        ("sched_dep_time", small(540)),
+        ("dep_delay", small(2)),
+        ("arr_time", small(923)),
+        ("sched_arr_time", small(850)),
+        ("arr_delay", small(33)),
+        ("carrier", text("AA")),
+        ("flight", Arc::new(Int32Array::from(vec![1141]))),
+        ("tailnum", text("N619AA")),
+        ("origin", text("JFK")),
+        ("dest", text("MIA")),
+        ("air_time", small(160)),
+        ("distance", small(1089)),
+        ("hour", small(5)),
+        ("minute", small(40)),
+        ("time_hour", Arc::new(hour)),
+    ];
+    batch(columns.map(|(name, values)| (name.to_owned(), values)).to_vec())
 }
 
 fn batch(columns: Vec<(String, ArrayRef)>) -> RecordBatch {

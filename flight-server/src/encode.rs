@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
     compute::cast,
     datatypes::{DataType, FieldRef, Schema, SchemaRef},
     error::ArrowError,
@@ -149,12 +149,12 @@ impl Header {
         Ok(self.schema.get_or_init(|| message).clone())
     }
 
-    /// A whole result of one batch, empty or not. `None`: its types take the long way.
+    /// A whole result of one row or of none. `None`: its types take the long way.
     pub fn message(
         &self,
         wire: &SchemaRef,
         encoding: Encoding,
-        batch: RecordBatch,
+        row: &[ArrayRef],
     ) -> Result<Option<Vec<FlightData>>, Status> {
         // Dictionaries are messages of their own.
         if encoding.format.types.dictionaries {
@@ -163,7 +163,8 @@ impl Header {
         let options = IpcWriteOptions::default().try_with_compression(encoding.format.compression);
         let options = options.map_err(status::internal)?;
         let header = self.message.get_or_init(|| SchemaAsIpc::new(wire, &options).into()).clone();
-        let batch = to_wire(&batch, wire).map_err(status::internal)?;
+        let rows = row.first().map_or(0, |column| column.len());
+        let batch = columns_to_wire(row, rows, wire).map_err(status::internal)?;
         let mut dictionaries = DictionaryTracker::new(false);
         let encoded =
             IpcDataGenerator::default().encode(&batch, &mut dictionaries, &options, &mut IpcWriteContext::default());
@@ -173,13 +174,17 @@ impl Header {
 }
 
 fn to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    if batch.num_columns() != wire.fields().len() {
+    columns_to_wire(batch.columns(), batch.num_rows(), wire)
+}
+
+fn columns_to_wire(columns: &[ArrayRef], rows: usize, wire: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if columns.len() != wire.fields().len() {
         return Err(ArrowError::SchemaError("a batch does not have the columns that were announced".into()));
     }
-    let columns = batch.columns().iter().zip(wire.fields()).map(|(column, field)| match field.data_type() {
+    let columns = columns.iter().zip(wire.fields()).map(|(column, field)| match field.data_type() {
         same if same == column.data_type() => Ok(Arc::clone(column)),
         other => cast(column, other),
     });
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(wire), columns.collect::<Result<_, _>>()?, &options)
 }

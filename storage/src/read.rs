@@ -89,11 +89,14 @@ impl ReadView {
 
     fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, active: Generation) -> Result<TableSlice> {
         let manifest = self.cold.manifest(&self.snapshot, table.id)?;
+        // Asked after the snapshot was taken; what says so was raised before any row of it could be seen.
+        let is_hot = self.tables.last_writes.may_be_hot(table.id, user, manifest.flushed);
+        let first = if is_hot { manifest.flushed.0 + 1 } else { active.0 + 1 };
         let hot = UserHot {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(table),
             user,
-            generations: manifest.flushed.0 + 1..=active.0,
+            generations: first..=active.0,
             pending: self.overlay.get(&(table.id, user)).cloned().unwrap_or_default(),
         };
         Ok(TableSlice { view: Arc::clone(self), hot, manifest })

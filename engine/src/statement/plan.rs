@@ -6,7 +6,10 @@
 
 use std::sync::{Arc, Weak};
 
-use arrow::{array::RecordBatch, datatypes::Schema};
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::Schema,
+};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use insula_proto::UserNo;
 use insula_storage::Store;
@@ -149,7 +152,7 @@ impl Plan {
         user: &Identity,
         session: &Session,
         params: &[RecordBatch],
-    ) -> Option<(Result<RecordBatch>, Names)> {
+    ) -> Option<(Result<Vec<ArrayRef>>, Names)> {
         if session.in_transaction() {
             return None;
         }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::{
-    array::RecordBatch,
+    array::{ArrayRef, RecordBatch},
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::{
@@ -86,9 +86,10 @@ impl Query {
         self.optimized.get().and_then(Option::as_ref).is_some_and(|optimized| optimized.point.is_some())
     }
 
-    /// The row of a query that has run before and reads one by its key, in the types in which it is stored. `None`: it has
+    /// The row of a query that has run before and reads one by its key: columns of one row or of none, in the types in
+    /// which they are stored. `None`: it has
     /// to be run as a plan.
-    pub fn row(&self, view: &Arc<ReadView>, user: &Identity, params: &[RecordBatch]) -> Option<Result<RecordBatch>> {
+    pub fn row(&self, view: &Arc<ReadView>, user: &Identity, params: &[RecordBatch]) -> Option<Result<Vec<ArrayRef>>> {
         let point = self.optimized.get()?.as_ref()?.point.as_ref()?;
         let values = self.parameters.of_one_run(params)?;
         point.read(view, owner_of(point.table(), user), &values)

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::array::{Array, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use datafusion::{
     error::Result,
     execution::TaskContext,
@@ -63,12 +63,18 @@ impl ExecutionPlan for TenantGuard {
 }
 
 pub(super) fn check(batch: RecordBatch, column: usize, owner: UserNo) -> Result<RecordBatch> {
-    let users = batch.column(column).as_any().downcast_ref::<UInt64Array>();
+    check_column(batch.column(column), owner)?;
+    Ok(batch)
+}
+
+/// `users`: of each row, whose it is.
+pub(super) fn check_column(users: &ArrayRef, owner: UserNo) -> Result<()> {
+    let users = users.as_any().downcast_ref::<UInt64Array>();
     // All differences gathered, not the first one sought: that is a loop which the compiler makes wide.
     let differs = |users: &UInt64Array| users.values().iter().fold(0, |differs, no| differs | (no ^ owner.0)) != 0;
     let own = users.is_some_and(|users| users.null_count() == 0 && !differs(users));
     if own {
-        Ok(batch)
+        Ok(())
     } else {
         Err(Error::internal("a scan yielded rows that are not the user's; the statement was stopped").into())
     }

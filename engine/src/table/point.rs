@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::{array::ArrayRef, datatypes::DataType};
 use datafusion::{
     common::ScalarValue,
     datasource::source_as_provider,
@@ -26,8 +26,8 @@ const USER_NO: usize = 0;
 pub(crate) struct PointRead {
     def: Arc<TableDef>,
     codec: KeyCodec,
-    /// In the order of the key.
-    key: Vec<Part>,
+    /// In the order of the key, each with the type in which the column is stored.
+    key: Vec<(Part, DataType)>,
     /// In the stored schema: whose row it is, for the guard, then what is asked for.
     projection: Vec<usize>,
     /// A soft-deleted row is a row, too.
@@ -56,9 +56,10 @@ impl PointRead {
     /// `None`: the plan does something else, or something more.
     pub fn of(optimized: &LogicalPlan) -> Option<Self> {
         let Shape { table, deleted, columns, mut equal } = shape(optimized)?;
+        let stored = table.stored_schema();
         let key = table.stored_key().into_iter().map(|column| {
             let at = equal.iter().position(|(other, _)| *other == column)?;
-            Some(equal.swap_remove(at).1)
+            Some((equal.swap_remove(at).1, stored.field(column).data_type().clone()))
         });
         let key = key.collect::<Option<Vec<_>>>()?;
         // What is left says more of the row than its key.
@@ -74,24 +75,23 @@ impl PointRead {
         &self.def
     }
 
-    /// The row, or none, in the types in which it is stored. `None`: it is not at hand, or the values are not of the
-    /// key's types; run the plan. `values`: of the parameters.
-    pub fn read(&self, view: &Arc<ReadView>, owner: UserNo, values: &[ScalarValue]) -> Option<Result<RecordBatch>> {
-        let schema = self.def.stored_schema();
-        let column = |(part, stored): (&Part, usize)| -> Option<ArrayRef> {
+    /// The columns of the row, or of none, in the types in which they are stored. `None`: it is not at hand, or the values
+    /// are not of the key's types; run the plan. `values`: of the parameters.
+    pub fn read(&self, view: &Arc<ReadView>, owner: UserNo, values: &[ScalarValue]) -> Option<Result<Vec<ArrayRef>>> {
+        let column = |(part, data_type): &(Part, DataType)| -> Option<ArrayRef> {
             let value = match part {
                 Part::Parameter(number) => values.get(*number)?,
                 Part::Value(value) => value,
             };
-            keys::value_of(value, schema.field(stored).data_type())?.to_array().ok()
+            keys::value_of(value, data_type)?.to_array().ok()
         };
-        let columns = self.key.iter().zip(self.def.stored_key()).map(column).collect::<Option<Vec<_>>>()?;
+        let columns = self.key.iter().map(column).collect::<Option<Vec<_>>>()?;
         let keys = self.codec.encode(&columns).ok()?;
         let slice = view.slice(&self.def, owner).ok()?;
         let found = slice.row(&keys, &self.projection, self.deleted).now_or_never()?;
-        Some(found.map_err(Error::from).and_then(|row| {
-            let mut row = guard::check(row, 0, owner)?;
-            row.remove_column(0);
+        Some(found.map_err(Error::from).and_then(|mut row| {
+            // The first says whose it is.
+            guard::check_column(&row.remove(0), owner)?;
             Ok(row)
         }))
     }

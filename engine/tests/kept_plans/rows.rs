@@ -6,8 +6,9 @@ const KEYS: [Option<i64>; 8] = [Some(1), Some(2), Some(3), Some(4), Some(5), Som
 
 /// What [`Engine::row`] gives of a plan that has run before; `None`: it has to be run.
 fn at_once(world: &World, (user, session): &Who, plan: &Plan, params: &[RecordBatch]) -> Option<Vec<String>> {
-    let row = world.engine.row(user, session, plan, params)?;
-    Some(lines(&[row.unwrap()]))
+    let row = world.engine.row(user, session, plan, params)?.unwrap();
+    let columns = row.into_iter().enumerate().map(|(i, column)| (i.to_string(), column, true));
+    Some(lines(&[RecordBatch::try_from_iter_with_nullable(columns).unwrap()]))
 }
 
 /// The plan of a text that has run once.

@@ -247,7 +247,7 @@ impl Service {
             execution.check()?;
         }
         let encoding = Encoding { format: Format { types: statement.types, ..caller.format }, ..self.encoding(caller) };
-        statement.header.message(&statement.wire, encoding, row.map_err(status::of)?)
+        statement.header.message(&statement.wire, encoding, &row.map_err(status::of)?)
     }
 
     fn nothing(&self, caller: &Caller, statement: &Statement) -> Result<Rows, Status> {

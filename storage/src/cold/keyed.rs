@@ -7,7 +7,7 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{AsArray, RecordBatch},
+    array::{ArrayRef, AsArray, RecordBatch, new_empty_array},
     compute::{concat_batches, interleave_record_batch},
 };
 use futures::TryStreamExt;
@@ -70,6 +70,22 @@ impl TableSlice {
             ([part], [(_, row)]) => Ok(part.slice(*row, 1)),
             _ => interleave_record_batch(&parts.iter().collect::<Vec<_>>(), &picked).map_err(cannot_gather),
         }
+    }
+}
+
+impl TableSlice {
+    /// The same of the first of `keys` alone, as columns of one row or of none.
+    pub(crate) async fn cold_row(&self, keys: &KeyRows, projection: &[usize], deleted: bool) -> Result<Vec<ArrayRef>> {
+        // A key has one live cold version. What changes is in the newest files, which come last.
+        for file in self.manifest().files.iter().rev().filter(|file| file.spans(self.user())) {
+            let found = self.cold_tier().find_keys(self.table(), file, self.user(), keys).await?;
+            if let Some((block, row)) = found.into_iter().next() {
+                let shown = usize::from(deleted || !block.rows.column(DELETED).as_boolean().value(row));
+                return Ok(projection.iter().map(|column| block.rows.column(*column).slice(row, shown)).collect());
+            }
+        }
+        let schema = self.table().stored_schema();
+        Ok(projection.iter().map(|column| new_empty_array(schema.field(*column).data_type())).collect())
     }
 }
 

@@ -217,6 +217,7 @@ impl Tables {
     /// Takes over what another, just loaded, knows.
     pub(super) fn adopt(&self, other: Self) {
         self.bytes.fetch_add(other.bytes.into_inner(), Ordering::Relaxed);
+        self.last_writes.found_unknown();
         self.entries.write().extend(other.entries.into_inner());
         self.pressure.notify_one();
     }

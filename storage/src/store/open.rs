@@ -22,7 +22,9 @@ use crate::{
         committer::{Committer, HighWater, Parts},
         db::{Db, Family},
         decoded::DecodedCache,
-        key, record,
+        key,
+        last_writes::LastWrites,
+        record,
         tables::{Active, Load, Tables, record_key},
         value,
     },
@@ -130,7 +132,7 @@ pub(crate) fn load_tables(db: &Arc<Db>, max_hot_bytes: u64) -> Result<Tables> {
             Error::new(ErrorKind::DataLoss, format!("table \"{}\" has no generation", def.full_name()))
         })?;
         let active = Active::from_record(&generation)?.generation;
-        let loads = count_rows(db, def.id)?;
+        let loads = count_rows(db, def.id, &tables.last_writes)?;
         tables.insert(def, active, loads);
     }
     Ok(tables)
@@ -150,10 +152,11 @@ pub(crate) fn load_def(db: &Arc<Db>, sealed: &[u8]) -> Result<TableDef> {
 
 /// What a table has in the hot tier. A damaged block must not keep everybody from the rest of the database, so the rows
 /// behind one are not counted; statements that need it fail by themselves.
-fn count_rows(db: &Arc<Db>, table: TableId) -> Result<BTreeMap<Generation, Load>> {
+fn count_rows(db: &Arc<Db>, table: TableId, writes: &LastWrites) -> Result<BTreeMap<Generation, Load>> {
     let mut loads = BTreeMap::new();
-    match count_into(db, table, &mut loads) {
+    match count_into(db, table, &mut loads, writes) {
         Err(error) if error.kind() == ErrorKind::DataLoss => {
+            writes.found_unknown();
             tracing::error!(%table, "the hot rows of the table are damaged; insula check says more");
         }
         counted => counted?,
@@ -161,7 +164,7 @@ fn count_rows(db: &Arc<Db>, table: TableId) -> Result<BTreeMap<Generation, Load>
     Ok(loads)
 }
 
-fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Load>) -> Result<()> {
+fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Load>, writes: &LastWrites) -> Result<()> {
     let lower = table.0.to_be_bytes().to_vec();
     let mut cursor = db.snapshot().cursor(Family::Hot, lower.clone(), key::after_prefix(&lower), true)?;
     cursor.seek(&lower)?;
@@ -169,6 +172,7 @@ fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Loa
         let row = key::split(stored)?;
         let bytes = (stored.len() + value.len()) as u64;
         let oldest_micros = value::updated(value);
+        writes.found(table, row.user, row.generation);
         loads.entry(row.generation).or_default().add(Load { rows: 1, bytes, oldest_micros });
         cursor.next()?;
     }

@@ -314,7 +314,7 @@ impl Thread {
             let written = key::split(stored)?;
             if writer.replace((written.table, written.user)) != Some((written.table, written.user)) {
                 // Before the write, so that no reader who sees the rows recalls what was there before them.
-                self.parts.tables.last_writes.begin(written.table, written.user, seq);
+                self.parts.tables.last_writes.begin(written.table, written.user, seq, generation);
             }
             load.rows += 1;
             load.bytes += (end - start) as u64;
