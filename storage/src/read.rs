@@ -3,6 +3,7 @@
 mod hot_keys;
 mod hot_scan;
 mod point;
+pub(crate) mod state;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use insula_proto::{Generation, Seq, TableId, UserNo};
+use insula_proto::{Seq, TableId, UserNo};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
@@ -22,11 +23,12 @@ use crate::{
         decoded::{DecodedCache, Moment},
         pending::Runs,
         scan::UserHot,
-        tables::{Active, Tables, record_key},
+        tables::{Active, Tables},
     },
 };
 pub use hot_keys::HotKeys;
 pub use hot_scan::HotScan;
+use state::State;
 
 /// What a transaction has written and not yet committed.
 pub(crate) type Overlay = BTreeMap<(TableId, UserNo), Runs>;
@@ -40,6 +42,8 @@ pub struct ReadView {
     decoded: Arc<DecodedCache>,
     /// Number of the last commit that the snapshot holds; read when first needed.
     last: OnceLock<Seq>,
+    /// Number of the state that it shows; `None`: a change was under way when it was taken.
+    state: Option<u64>,
     overlay: Arc<Overlay>,
     pin: Arc<Pin>,
 }
@@ -53,10 +57,12 @@ impl ReadView {
     ) -> Arc<Self> {
         // In this order: what the snapshot's manifests name must be pinned before a flush can let go of it.
         let pin = cold.pin();
+        let state = tables.changes.state();
         let (snapshot, cold) = (db.snapshot(), Arc::clone(cold));
+        let state = state.filter(|state| tables.changes.state() == Some(*state));
         let (tables, decoded) = (Arc::clone(tables), Arc::clone(decoded));
         let (last, overlay, pin) = (OnceLock::new(), Arc::default(), Arc::new(pin));
-        Arc::new(Self { snapshot, cold, tables, decoded, last, overlay, pin })
+        Arc::new(Self { snapshot, cold, tables, decoded, last, state, overlay, pin })
     }
 
     /// The same moment, with rows that a transaction has not committed yet.
@@ -67,6 +73,7 @@ impl ReadView {
             tables: Arc::clone(&self.tables),
             decoded: Arc::clone(&self.decoded),
             last: self.last.clone(),
+            state: self.state,
             overlay: Arc::clone(overlay),
             pin: Arc::clone(&self.pin),
         })
@@ -74,32 +81,32 @@ impl ReadView {
 
     /// The rows of `user` in `table`. `Stale` if the view knows a newer definition of the table than the caller. Pins the cold files it names until it is dropped.
     pub fn slice(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> Result<TableSlice> {
-        let active = self.active(table)?;
-        if active.schema_version > table.schema_version {
+        let state = self.state(table)?;
+        if state.active.schema_version > table.schema_version {
             let message = format!("table \"{}\" was altered while the statement was planned", table.full_name());
             return Err(Error::new(ErrorKind::Stale, message));
         }
-        self.slice_of(table, user, active.generation)
+        Ok(self.slice_of(table, user, state))
     }
 
     /// The same for readers of keys alone, which mean the same under every version of the definition.
     pub(crate) fn key_slice(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> Result<TableSlice> {
-        self.slice_of(table, user, self.active(table)?.generation)
+        Ok(self.slice_of(table, user, self.state(table)?))
     }
 
-    fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, active: Generation) -> Result<TableSlice> {
-        let manifest = self.cold.manifest(&self.snapshot, table.id)?;
+    fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, state: State) -> TableSlice {
+        let State { active: Active { generation, .. }, manifest } = state;
         // Asked after the snapshot was taken; what says so was raised before any row of it could be seen.
         let is_hot = self.tables.last_writes.may_be_hot(table.id, user, manifest.flushed);
-        let first = if is_hot { manifest.flushed.0 + 1 } else { active.0 + 1 };
+        let first = if is_hot { manifest.flushed.0 + 1 } else { generation.0 + 1 };
         let hot = UserHot {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(table),
             user,
-            generations: first..=active.0,
+            generations: first..=generation.0,
             pending: self.overlay.get(&(table.id, user)).cloned().unwrap_or_default(),
         };
-        Ok(TableSlice { view: Arc::clone(self), hot, manifest })
+        TableSlice { view: Arc::clone(self), hot, manifest }
     }
 
     /// Number of the last commit that the view holds.
@@ -111,13 +118,6 @@ impl ReadView {
                 Ok(*self.last.get_or_init(|| last))
             }
         }
-    }
-
-    fn active(&self, table: &TableDef) -> Result<Active> {
-        let name = table.full_name();
-        let record = self.snapshot.get(Family::Meta, &record_key::generation(table.id))?;
-        let record = record.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no table \"{name}\"")))?;
-        Active::from_record(&record)
     }
 }
 

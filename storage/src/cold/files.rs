@@ -9,6 +9,7 @@ use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
+use insula_proto::TableId;
 use object_store::{
     Attributes, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, path::Path,
@@ -37,13 +38,13 @@ impl Files {
     }
 
     /// A file that a manifest names.
-    pub(super) async fn open(&self, path: Path, file: &ColdFile) -> Result<Arc<OpenFile>> {
+    pub(super) async fn open(&self, table: TableId, file: &ColdFile) -> Result<Arc<OpenFile>> {
         if let Some(open) = self.open.get(&file.id) {
             return Ok(open);
         }
         FailPoint::ObjectRead.reached()?;
         self.met.write().insert(file.id, (file.bytes, file.tail));
-        self.load(file.id, path, file.bytes, file.tail).await
+        self.load(file.id, layout::file_path(table, file.id), file.bytes, file.tail).await
     }
 
     /// A file that was met before.

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::blocks::Tail;
 use crate::{
     Error, ErrorKind, Result,
-    cache::Cache,
     hot::{
         self,
         db::{Batch, Db, Family, Snapshot},
@@ -178,31 +177,10 @@ impl Intent {
     }
 }
 
-/// What manifests that were read lately may take.
-const RECALLED: usize = 4 << 20;
-
-/// The manifests that were read lately: every read needs one, and few have changed since the last. One is recalled by
-/// its very bytes, so it is always the snapshot's own.
-pub(crate) struct Recalled(Cache<TableId, (Vec<u8>, Arc<Manifest>)>);
-
-impl Recalled {
-    pub fn new() -> Self {
-        Self(Cache::new(RECALLED))
-    }
-
-    /// The manifest of `table` as `snapshot` sees it.
-    pub fn load(&self, snapshot: &Snapshot, table: TableId) -> Result<Arc<Manifest>> {
-        let Some(value) = snapshot.get(Family::Manifest, &key(MANIFEST, table))? else { return Ok(Arc::default()) };
-        let last = self.0.get(&table);
-        if let Some((_, manifest)) = last.as_deref().filter(|(bytes, _)| *bytes == value) {
-            return Ok(Arc::clone(manifest));
-        }
-        let manifest = Arc::new(open_manifest(table, &value)?);
-        // In memory it is about twice as large.
-        let bytes = 3 * value.len();
-        self.0.insert(table, Arc::new((value, Arc::clone(&manifest))), bytes);
-        Ok(manifest)
-    }
+/// The manifest of `table` as of `snapshot`; the empty one if nothing was flushed yet.
+pub(crate) fn load(snapshot: &Snapshot, table: TableId) -> Result<Arc<Manifest>> {
+    let value = snapshot.get(Family::Manifest, &key(MANIFEST, table))?;
+    value.map_or_else(|| Ok(Arc::default()), |value| Ok(Arc::new(open_manifest(table, &value)?)))
 }
 
 /// The newest manifest of `table`.

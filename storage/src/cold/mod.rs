@@ -42,7 +42,7 @@ pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
 pub(crate) use pins::Pin;
 
-use crate::{Result, StoreMemory, cache::Cache, fail_points::FailPoint, hot::db::Snapshot};
+use crate::{Result, StoreMemory, cache::Cache, fail_points::FailPoint};
 use files::{Checked, Files};
 use open_file::OpenFile;
 use pins::Pins;
@@ -53,7 +53,6 @@ pub(crate) struct ColdTier {
     files: Arc<Files>,
     vectors: Cache<Uuid, RoaringBitmap>,
     blocks: Cache<keyed::Place, keyed::Block>,
-    manifests: manifest::Recalled,
     pins: Arc<Pins>,
     changed: Notify,
 }
@@ -70,7 +69,6 @@ impl ColdTier {
             objects,
             vectors: Cache::new(memory.vectors),
             blocks: Cache::new(memory.cold_rows),
-            manifests: manifest::Recalled::new(),
             pins: Arc::new(Pins::default()),
             changed: Notify::new(),
         }
@@ -79,11 +77,6 @@ impl ColdTier {
     /// To be read only, and every byte checked.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::new(Checked(Arc::clone(&self.files)))
-    }
-
-    /// The manifest of `table` as `snapshot` sees it.
-    pub(crate) fn manifest(&self, snapshot: &Snapshot, table: TableId) -> Result<Arc<Manifest>> {
-        self.manifests.load(snapshot, table)
     }
 
     /// Everything that lies in the store, also what is not ours.
@@ -245,6 +238,6 @@ impl ColdTier {
 
     /// Footer and user index of `file`.
     async fn open_file(&self, table: TableId, file: &ColdFile) -> Result<Arc<OpenFile>> {
-        self.files.open(layout::file_path(table, file.id), file).await
+        self.files.open(table, file).await
     }
 }

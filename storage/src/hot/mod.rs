@@ -7,6 +7,7 @@
 //! committed yet, and lie in memory alone.
 
 pub mod bounds;
+pub(crate) mod changes;
 pub(crate) mod committer;
 pub(crate) mod db;
 pub(crate) mod decode;

@@ -15,8 +15,8 @@ use insula_proto::{Generation, TableId};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::{last_writes::LastWrites, record};
-use crate::{Error, ErrorKind, Result, TableDef};
+use super::{changes::Changes, last_writes::LastWrites, record};
+use crate::{Error, ErrorKind, Result, TableDef, read::state::States};
 
 /// Keys of the `meta` column family. The first byte tells the kind; it is never reused.
 pub(crate) mod record_key {
@@ -121,8 +121,12 @@ pub(crate) struct Tables {
     entries: RwLock<BTreeMap<TableId, Entry>>,
     /// Told when a table reaches `flush_rows` or `flush_bytes`, and when an empty one gets its first row.
     pub pressure: Notify,
-    /// The one part that is changed before the batch is on disk.
+    /// Changed before the batch is on disk.
     pub last_writes: LastWrites,
+    /// Counted around the batches that change more than rows.
+    pub changes: Changes,
+    /// What readers remember of it.
+    pub states: States,
     /// Told when a flush or a drop has made room.
     pub drained: Notify,
     /// Of all tables.
@@ -146,6 +150,8 @@ impl Tables {
             entries: RwLock::default(),
             pressure: Notify::new(),
             last_writes: LastWrites::default(),
+            changes: Changes::default(),
+            states: States::default(),
             drained: Notify::new(),
             bytes: AtomicU64::new(0),
             most_bytes,

@@ -329,11 +329,18 @@ impl Thread {
         self.last.id = self.parts.ids.last();
         let mut high_water = Batch::default();
         high_water.put(Family::Meta, record_key::HIGH_WATER, self.last.record());
+        let changes = !group.replies.iter().all(|(_, _, effect)| matches!(effect, Effect::Wrote(..)));
+        if changes {
+            self.parts.tables.changes.begin();
+        }
         let result = high_water
             .write_into(&self.parts.db, &mut group.batch)
             .and_then(|()| FailPoint::CommitBegun.reached())
             .and_then(|()| (self.parts.write)(&self.parts.db, group.batch, group.sync))
             .and_then(|()| FailPoint::CommitWritten.reached());
+        if changes {
+            self.parts.tables.changes.end();
+        }
         match result {
             Ok(()) => {
                 // A synced write syncs all of the log before it.
