@@ -1,12 +1,12 @@
-//! Reads a user's hot rows: those of a few keys or from memory at once, others by a blocking scan of RocksDB on a
-//! thread of its own, streamed in batches.
+//! Reads a user's hot rows: those of a few keys at once, those that are remembered by several partitions side by side,
+//! others by a blocking scan of RocksDB on a thread of its own, streamed in batches.
 
 use std::{fmt, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     error::Result,
-    execution::TaskContext,
+    execution::{TaskContext, config::SessionConfig},
     physical_expr::EquivalenceProperties,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
@@ -22,6 +22,8 @@ use crate::{Error, statement::output::conform};
 
 /// Batches that the scan may be ahead of its reader.
 const AHEAD: usize = 2;
+/// Remembered batches that are worth a partition of their own.
+const BATCHES_A_PARTITION: usize = 2;
 
 pub(super) struct HotExec {
     slice: TableSlice,
@@ -32,20 +34,35 @@ pub(super) struct HotExec {
     schema: SchemaRef,
     /// Soft-deleted rows too.
     deleted: bool,
+    /// All of the rows, where storage remembers them.
+    recalled: Option<Arc<[RecordBatch]>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl HotExec {
-    pub fn new(slice: TableSlice, wanted: KeyBounds, columns: Vec<Column>, schema: SchemaRef, deleted: bool) -> Self {
+    pub fn new(
+        slice: TableSlice,
+        wanted: KeyBounds,
+        columns: Vec<Column>,
+        schema: SchemaRef,
+        deleted: bool,
+        config: &SessionConfig,
+    ) -> Result<Self> {
+        let projection: Vec<usize> = columns.iter().map(|c| c.stored).collect();
+        // A transaction's own rows, and few keys, are not remembered.
+        let recalled = slice.recalled(&wanted, &projection, config.batch_size(), deleted).map_err(Error::from)?;
+        let batches = recalled.as_ref().map_or(0, |batches| batches.len());
+        // Beside cold rows that are divided among all processors, a partition more would hold up the end.
+        let partitions = (batches / BATCHES_A_PARTITION).clamp(1, config.target_partitions());
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(1),
+            Partitioning::UnknownPartitioning(partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        let projection = columns.iter().map(|c| c.stored).collect();
-        Self { slice, wanted, projection, schema, deleted, properties, metrics: ExecutionPlanMetricsSet::new() }
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { slice, wanted, projection, schema, deleted, recalled, properties, metrics })
     }
 }
 
@@ -73,6 +90,17 @@ impl ExecutionPlan for HotExec {
         let batch_rows = context.session_config().batch_size();
         let schema = Arc::clone(&self.schema);
         let metrics = BaselineMetrics::new(&self.metrics, partition);
+        if let Some(recalled) = &self.recalled {
+            let (recalled, renaming) = (Arc::clone(recalled), Arc::clone(&schema));
+            let own = (partition..recalled.len()).step_by(self.properties.output_partitioning().partition_count());
+            let batches = own.map(move |i| {
+                let _timer = metrics.elapsed_compute().timer();
+                let batch = renamed(recalled[i].clone(), &renaming)?;
+                metrics.record_output(batch.num_rows());
+                Ok(batch)
+            });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches))));
+        }
         let scan = self.slice.hot_within(&self.wanted, &self.projection, batch_rows, self.deleted);
         let mut batches = Batches { scan: scan.map_err(Error::from)?, schema: Arc::clone(&schema), metrics };
         if batches.scan.is_quick() {

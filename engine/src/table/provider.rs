@@ -178,7 +178,8 @@ impl TableProvider for UserTable {
             }
         }
         if hot.is_some() {
-            parts.push(Arc::new(HotExec::new(slice, wanted, columns, Arc::clone(&schema), self.deleted)));
+            let (schema, config) = (Arc::clone(&schema), state.config());
+            parts.push(Arc::new(HotExec::new(slice, wanted, columns, schema, self.deleted, config)?));
         }
         match parts.len() {
             0 => Ok(Arc::new(EmptyExec::new(schema))),

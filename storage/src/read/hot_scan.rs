@@ -40,15 +40,33 @@ impl HotScan {
         batch_rows: usize,
         deleted: bool,
     ) -> Result<Self> {
-        let (table, user) = (slice.table().id, slice.user());
         let what = What::Rows { projection: projection.to_vec(), batch_rows, deleted };
         let moment = if slice.is_all(wanted)? { slice.moment()? } else { None };
-        if let Some(rows) = moment.and_then(|moment| slice.view.decoded.rows(table, user, &what, moment)) {
+        if let Some(rows) = moment.and_then(|moment| slice.recall(&what, moment)) {
             return Ok(Self { source: Source::Recalled { rows, at: 0 } });
         }
         let rows = Box::new(slice.hot.rows(wanted, projection, batch_rows, deleted)?);
         let gathered = moment.map(|moment| Gathered { slice: slice.clone(), what, moment, rows: Vec::new(), bytes: 0 });
         Ok(Self { source: Source::Read { rows, gathered } })
+    }
+}
+
+impl TableSlice {
+    /// The batches that [`Self::hot_within`] would yield, where all of them are remembered.
+    pub fn recalled(
+        &self,
+        wanted: &KeyBounds,
+        projection: &[usize],
+        batch_rows: usize,
+        deleted: bool,
+    ) -> Result<Option<Arc<[RecordBatch]>>> {
+        let moment = if self.is_all(wanted)? { self.moment()? } else { None };
+        let what = What::Rows { projection: projection.to_vec(), batch_rows, deleted };
+        Ok(moment.and_then(|moment| self.recall(&what, moment)))
+    }
+
+    fn recall(&self, what: &What, moment: Moment) -> Option<Arc<[RecordBatch]>> {
+        self.view.decoded.rows(self.table().id, self.user(), what, moment)
     }
 }
 
