@@ -26,7 +26,7 @@ use arrow::{
 use insula_proto::{TableId, UserNo};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{Commit, Error, ErrorKind, Result, Store, TableDef};
+use crate::{Commit, Error, ErrorKind, MetaBatch, Result, Store, TableDef};
 use finish::Sealed;
 pub(crate) use finish::is_refusal;
 use run::Run;
@@ -128,8 +128,8 @@ impl Load {
     }
 
     /// Makes the table appear with the rows; see [`Store::create_filled`].
-    pub(crate) async fn create(self, replaced: Option<TableId>) -> Result<u64> {
-        joined(tokio::spawn(async move { self.seal().await?.create(replaced).await }).await)
+    pub(crate) async fn create(self, replaced: Option<TableId>, also: MetaBatch) -> Result<u64> {
+        joined(tokio::spawn(async move { self.seal().await?.create(replaced, also).await }).await)
     }
 
     /// Everything in files that survive power loss, their keys not yet checked.

@@ -24,8 +24,8 @@ use parking_lot::RwLock;
 
 pub(crate) use crate::clock::Clock;
 use crate::{
-    CompactReport, Error, ErrorKind, FlushReport, Load, Meta, NewTable, ReadView, Result, TableDef, WriteLock,
-    WriteSet,
+    CompactReport, Error, ErrorKind, FlushReport, Load, Meta, MetaBatch, NewTable, ReadView, Result, TableDef,
+    WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
     compact::{self, Compactor},
     fail_points::FailPoint,
@@ -204,19 +204,25 @@ impl Store {
     /// Durable when it returns.
     pub async fn create_table(&self, table: NewTable) -> Result<Arc<TableDef>> {
         let def = self.declare_table(table)?;
-        self.create_with(&def, (Rows::default(), None), None, &mut true).await?;
+        self.create_with(&def, (Rows::default(), None), None, MetaBatch::default(), &mut true).await?;
         Ok(def)
     }
 
-    /// Makes a declared table and its first rows appear, in the place of `replaced` or where there was none: all of it,
-    /// durably, or nothing. Returns the number of rows.
-    pub async fn create_filled(&self, def: &Arc<TableDef>, filling: Filling, replaced: Option<TableId>) -> Result<u64> {
+    /// Makes a declared table and its first rows appear, in the place of `replaced` or where there was none, and records of
+    /// the layers above with them: all of it, durably, or nothing. Returns the number of rows.
+    pub async fn create_filled(
+        &self,
+        def: &Arc<TableDef>,
+        filling: Filling,
+        replaced: Option<TableId>,
+        also: MetaBatch,
+    ) -> Result<u64> {
         let (affected, rows) = match filling {
             Filling::Nothing => (0, Rows::default()),
             Filling::Set(rows) => (rows.affected(), rows.into_rows(&self.ids)),
-            Filling::Load(load) => return load.create(replaced).await,
+            Filling::Load(load) => return load.create(replaced, also).await,
         };
-        self.create_with(def, (rows, None), replaced, &mut true).await?;
+        self.create_with(def, (rows, None), replaced, also, &mut true).await?;
         Ok(affected)
     }
 
@@ -226,6 +232,7 @@ impl Store {
         def: &Arc<TableDef>,
         (rows, stamped): (Rows, Option<Stamped>),
         replaced: Option<TableId>,
+        also: MetaBatch,
         sure: &mut bool,
     ) -> Result<()> {
         let _alone = self.definitions.lock().await;
@@ -234,7 +241,7 @@ impl Store {
             let message = format!("table \"{}\" exists already", def.full_name());
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
-        let mut batch = Batch::default();
+        let mut batch = also.into_batch();
         alter::put_version(&mut batch, def, "CREATE TABLE".into(), None, def.created_micros)?;
         let active = Active { generation: FIRST_GENERATION, schema_version: def.schema_version };
         batch.put(Family::Meta, record_key::generation(def.id), active.to_record());
@@ -257,8 +264,13 @@ impl Store {
 
     /// Removes definition, hot rows, manifest, then the objects. Returns what that gave back.
     pub async fn drop_table(&self, table: TableId) -> Result<Freed> {
+        self.drop_table_with(table, MetaBatch::default()).await
+    }
+
+    /// The same, and changes to records of the layers above in the same moment.
+    pub async fn drop_table_with(&self, table: TableId, also: MetaBatch) -> Result<Freed> {
         let _alone = self.definitions.lock().await;
-        let mut batch = Batch::default();
+        let mut batch = also.into_batch();
         let removal = self.removal(table, &mut batch).await?;
         self.committer.dropped(table, batch).await?;
         self.removed(removal).await

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::{Mode, Owners, Scope};
 use crate::{
-    Commit, ErrorKind, Filling, KeyCodec, NewColumn, NewTable, Result, Store, StoreConfig, TableDef, TableKind,
-    TableOptions, WriteSet,
+    Commit, ErrorKind, Filling, KeyCodec, MetaBatch, NewColumn, NewTable, Result, Store, StoreConfig, TableDef,
+    TableKind, TableOptions, WriteSet,
     cold::{fixture, manifest},
 };
 
@@ -317,12 +317,12 @@ async fn a_table_appears_with_its_loaded_rows_or_not_at_all() {
     let new = store.declare_table(new_table("notes", true)).unwrap();
     let twice: Vec<_> = (0..20).chain(3..4).map(|id| (1, id, "x".to_owned())).collect();
     let filled = fill(&store, &new, Scope::One(ALICE), Mode::Insert, &twice).await.unwrap();
-    let error = store.create_filled(&new, Filling::Load(filled), Some(old.id)).await.unwrap_err();
+    let error = store.create_filled(&new, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(live(&store, &old, ALICE).await, rows(&[(1, "old")]));
     assert_tidy(&store, dir.path());
     let filled = fill(&store, &new, Scope::One(ALICE), Mode::Insert, &twice[..20]).await.unwrap();
-    assert_eq!(store.create_filled(&new, Filling::Load(filled), Some(old.id)).await.unwrap(), 20);
+    assert_eq!(store.create_filled(&new, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap(), 20);
     assert_eq!(live(&store, &new, ALICE).await.len(), 20);
     assert_eq!(store.tables().len(), 1);
     assert_tidy(&store, dir.path());
