@@ -3,13 +3,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::{
     catalog::TableFunctionArgs,
-    common::{TableReference, config::ConfigOptions, plan_datafusion_err},
+    common::{TableReference, config::ConfigOptions, file_options::file_type::FileType, plan_datafusion_err},
     datasource::{cte_worktable::CteWorkTable, provider_as_source},
     error::Result as PlanResult,
     execution::{SessionState, SessionStateBuilder, TaskContext, runtime_env::RuntimeEnv},
@@ -20,13 +23,14 @@ use datafusion::{
     prelude::SessionConfig,
     sql::{
         planner::{ParserOptions, SqlToRel},
-        sqlparser::ast::{Query, Statement as Ast},
+        sqlparser::ast::{ObjectName, Query, Statement as Ast, Visit},
     },
 };
 
 use crate::{
-    Engine, Identity, Result,
+    Engine, Identity, Result, Role,
     functions::{Constant, Functions, WHERE, WHO},
+    outside::{self, Files},
     session::Settings,
     sql::{SystemColumns, types::Types},
     statement::held,
@@ -52,6 +56,8 @@ pub(crate) struct Template {
     functions: Arc<Functions>,
     /// What the tables of `system` ask.
     engine: Weak<Engine>,
+    /// Admins may reach outside the database.
+    external: AtomicBool,
 }
 
 impl Template {
@@ -80,7 +86,15 @@ impl Template {
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();
         let direct = SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(Vec::new());
-        Self { state, direct: Arc::new(direct.build()), functions, engine }
+        Self { state, direct: Arc::new(direct.build()), functions, engine, external: AtomicBool::new(false) }
+    }
+
+    pub fn allow_external(&self) {
+        self.external.store(true, Ordering::Relaxed);
+    }
+
+    pub fn reaches_outside(&self, user: &Identity) -> bool {
+        user.role == Role::Admin && self.external.load(Ordering::Relaxed)
     }
 
     /// What all statements share: the memory pool, the disk manager, the caches.
@@ -103,6 +117,7 @@ impl Template {
             functions: Arc::clone(&self.functions),
             types: Arc::new(Types { zone: settings.time_zone.as_str().into() }),
             engine: Weak::clone(&self.engine),
+            outside: self.reaches_outside(user).then(Files::default),
             user: user.clone(),
             settings,
             tables,
@@ -117,6 +132,8 @@ pub(crate) struct Context {
     functions: Arc<Functions>,
     types: Arc<Types>,
     engine: Weak<Engine>,
+    /// Files that the statement names, of a user who may name some.
+    outside: Option<Files>,
     user: Identity,
     pub settings: Settings,
     pub tables: Arc<Tables>,
@@ -157,6 +174,19 @@ impl Context {
                 default_null_ordering: options.default_null_ordering.as_str().into(),
             },
         )
+    }
+
+    /// Looks at the files among the names of a statement's tables, which must be done before it is planned.
+    pub async fn reach<'a>(&self, names: impl IntoIterator<Item = &'a ObjectName>) -> Result<()> {
+        match &self.outside {
+            Some(files) => files.open(self, names).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same of all that a piece of syntax names.
+    pub async fn reach_of(&self, ast: &impl Visit) -> Result<()> {
+        if self.outside.is_some() { self.reach(&outside::relations(ast)).await } else { Ok(()) }
     }
 
     pub fn state(&self) -> &SessionState {
@@ -208,7 +238,16 @@ impl ContextProvider for Context {
             let table = SystemTable::new(namespace, name.table(), self.asking())?;
             return Ok(provider_as_source(Arc::new(table)));
         }
+        if let Some(files) = &self.outside
+            && let Some(table) = outside::table(&name, &self.settings.schema, &self.settings.externals, files)
+        {
+            return Ok(provider_as_source(table));
+        }
         Ok(provider_as_source(self.tables.provider(&name)?))
+    }
+
+    fn get_file_type(&self, ending: &str) -> PlanResult<Arc<dyn FileType>> {
+        outside::file_type(ending).ok_or_else(|| plan_datafusion_err!("there is no format of files called '{ending}'"))
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> PlanResult<Arc<dyn TableSource>> {

@@ -16,9 +16,11 @@ use datafusion::execution::{
 use futures::stream::BoxStream;
 use insula_proto::UserNo;
 use insula_storage::{CheckReport, Figures, Finding, Store, StoreConfig};
+use object_store::local::LocalFileSystem;
 
 use crate::{
-    AuditConfig, Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
+    AuditConfig, GrantInfo, Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
+    UserInfo,
     audit::{Trail, Verb},
     catalog::Catalog,
     context::Template,
@@ -141,7 +143,7 @@ impl Engine {
         // After the store: the directory is ours then, and nobody else writes there.
         let trail = Trail::open(audit)?;
         let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;
-        let catalog = Catalog::open(Arc::clone(&store)).await?;
+        let catalog = Catalog::open(Arc::clone(&store), |no| users.identity(no).is_ok()).await?;
         let functions = Arc::new(Functions::new(&store));
         let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
         let transactions = Transactions::new(&store, &runtime.memory_pool, config.transactions);
@@ -152,6 +154,13 @@ impl Engine {
             let host = OnceLock::new();
             Self { store, catalog, users, functions, template, transactions, plans, queries, trail, host, memory_limit }
         }))
+    }
+
+    /// Lets admins reach outside the database: files of the server, by COPY … TO, external tables, and paths as tables.
+    pub fn allow_external(&self) {
+        let url = ObjectStoreUrl::local_filesystem();
+        self.template.runtime().register_object_store(url.as_ref(), Arc::new(LocalFileSystem::new()));
+        self.template.allow_external();
     }
 
     /// Checks a password. Wrong password and unknown user are the same `Unauthenticated`, in the same time.
@@ -172,6 +181,11 @@ impl Engine {
     /// The user of a number, as of now: role changes show, dropped users are `Unauthenticated`. Cheap; no I/O.
     pub fn identity(&self, user: UserNo) -> Result<Identity> {
         self.users.identity(user)
+    }
+
+    /// The same, and the era of their password: it is another one once that has been changed.
+    pub fn identity_and_era(&self, user: UserNo) -> Result<(Identity, u64)> {
+        self.users.identity_and_era(user)
     }
 
     /// A statement, parsed, and planned no more often than needed. Nothing is run.
@@ -288,6 +302,11 @@ impl Engine {
         Ok(parts.map(Arc::new))
     }
 
+    /// The rows of one of the parts.
+    pub fn part(&self, user: &Identity, parts: &Parts, part: usize, running: Running) -> Result<Outcome> {
+        parts.rows(&self.catalog.snapshot(), user, part, running)
+    }
+
     /// Plans and runs one statement.
     pub async fn execute(
         self: &Arc<Self>,
@@ -388,7 +407,7 @@ impl Engine {
     }
 
     /// Tables that the user may see, in order of namespace and name.
-    pub fn tables(&self, _user: &Identity) -> Vec<TableInfo> {
+    pub fn tables(&self, user: &Identity) -> Vec<TableInfo> {
         let snapshot = self.catalog.snapshot();
         let info = |table: &Arc<insula_storage::TableDef>| TableInfo {
             namespace: table.namespace.clone(),
@@ -404,9 +423,20 @@ impl Engine {
             schema: view.schema(),
             key: Vec::new(),
         });
-        let mut tables: Vec<_> = snapshot.tables().map(info).chain(system).collect();
+        let mut tables: Vec<_> = snapshot.visible_tables(user).map(info).chain(system).collect();
         tables.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         tables
+    }
+
+    /// What was granted on shared tables and namespaces: to whom it may concern, for an admin all.
+    pub fn grants(&self, user: &Identity) -> Vec<GrantInfo> {
+        let name_of = |no| self.users.identity(no).ok().map(|identity| identity.name.to_string());
+        self.catalog.snapshot().grants_of(user, name_of)
+    }
+
+    /// Users, in the order of their names: for an admin all, for others themselves.
+    pub fn users_list(&self, user: &Identity) -> Vec<UserInfo> {
+        self.users.list(user)
     }
 
     pub fn functions(&self) -> FunctionNames {
@@ -491,5 +521,7 @@ fn runtime(store: &Arc<Store>, memory_limit: usize, spill_dir: std::path::PathBu
         .build_arc()?;
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
     runtime.register_object_store(url.as_ref(), store.objects());
+    // DataFusion has it there from the start; nothing of ours reads files by it.
+    runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
     Ok(runtime)
 }

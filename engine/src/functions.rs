@@ -21,6 +21,9 @@ use insula_storage::Store;
 
 use crate::engine::FunctionNames;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) struct Functions {
     pub scalar: HashMap<String, Arc<ScalarUDF>>,
     pub higher_order: HashMap<String, Arc<HigherOrderUDF>>,
@@ -43,8 +46,10 @@ impl Functions {
                 scalar.insert(name.to_owned(), Arc::clone(&function));
             }
         }
-        // It would tell where on the host a row's file lies.
-        scalar.remove("input_file_name");
+        // Where on the host a row's file lies, and how many rows, whoever's, lie before it there.
+        for told in ["input_file_name", "file_row_index"] {
+            scalar.remove(told);
+        }
         for function in [Id::Snowflake(Arc::clone(store)), Id::Ulid] {
             let function = ScalarUDF::from(IdFunction::new(function));
             scalar.insert(function.name().to_owned(), Arc::new(function));

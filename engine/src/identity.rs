@@ -19,6 +19,21 @@ pub enum Role {
 }
 
 impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::User, Self::Service, Self::Admin];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Service => "service",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whoever has this role may do what the other one may.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        self >= other
+    }
+
     pub fn parse(name: &str) -> Result<Self> {
         match name.to_ascii_lowercase().as_str() {
             "user" => Ok(Self::User),

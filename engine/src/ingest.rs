@@ -20,10 +20,11 @@ use insula_storage::{
 use crate::{
     Error, ErrorKind, IngestMode, IngestTarget, Result, RowStream,
     context::Context,
+    grants::Privilege,
     sql::{SystemColumns, is_system_column},
     statement::{Request, define::of_ingest},
     transaction::{Turn, too_large},
-    write::{Intake, check_may_write, rows},
+    write::{Intake, rows},
 };
 use owners::{Group, UserColumn};
 
@@ -45,8 +46,8 @@ pub(crate) async fn run(
     let users = target.user_column.as_deref().map(|name| UserColumn::new(request.user, &schema, name)).transpose()?;
     let schema = users.as_ref().map_or(schema, |users| Arc::clone(&users.rest));
     let (table, is_new) = destination(request, &target, &schema)?;
-    check_may_write(request.user, &table)?;
     let context = request.context(SystemColumns::default())?;
+    context.tables.require(&table, Privilege::Insert)?;
     let scope = match &target.user_column {
         None => Scope::One(context.tables.owner(&table)),
         Some(name) => many_users(&table, name)?,
@@ -60,7 +61,7 @@ pub(crate) async fn run(
     };
     request.running.commits()?;
     let rows = if is_new {
-        catalog.create_filled(&table, intake.filling()?, target.mode == IngestMode::Replace).await?
+        catalog.create_filled(&table, intake.filling()?, &[], target.mode == IngestMode::Replace).await?
     } else {
         intake.commit().await?
     };
@@ -79,8 +80,9 @@ fn append_within(request: &Request<'_>, turn: &mut Turn, target: &IngestTarget) 
     }
     let namespace = namespace(request, target)?;
     let moment = turn.moment(request.engine)?;
-    let existing = moment.catalog.table(&namespace, &target.table).cloned();
+    let existing = moment.catalog.table(request.user, &namespace, &target.table).cloned();
     match (target.mode, existing) {
+        (_, Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(error),
         (IngestMode::Append, existing) => Ok(Some(existing?)),
         (IngestMode::CreateAppend, Ok(table)) => Ok(Some(table)),
         _ => turn.renew("a table made by ingest").map(|()| None),
@@ -94,8 +96,8 @@ async fn gather_within(
     mut batches: RowStream,
 ) -> Result<u64> {
     let table = shape.table;
-    check_may_write(request.user, table)?;
     let context = request.at(turn.moment(request.engine)?).context(SystemColumns::default())?;
+    context.tables.require(table, Privilege::Insert)?;
     let room = turn.room()?;
     let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
     let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
@@ -131,14 +133,15 @@ fn many_users(table: &TableDef, column: &str) -> Result<Scope> {
 fn destination(request: &Request<'_>, target: &IngestTarget, schema: &Schema) -> Result<(Arc<TableDef>, bool)> {
     let namespace = namespace(request, target)?;
     let catalog = request.engine.catalog();
-    let existing = catalog.snapshot().table(&namespace, &target.table).cloned();
+    let existing = catalog.snapshot().table(request.user, &namespace, &target.table).cloned();
     match (target.mode, existing) {
+        (_, Err(error)) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
         (IngestMode::Append, existing) => return Ok((existing?, false)),
         (IngestMode::CreateAppend, Ok(table)) => return Ok((table, false)),
         (IngestMode::Create, Ok(_)) => catalog.vacancy(&namespace, &target.table)?,
         _ => {}
     }
-    request.user.require_admin("creating a table by ingest")?;
+    catalog.snapshot().require_create(request.user, &namespace, "creating a table by ingest")?;
     Ok((catalog.declare(of_ingest(namespace, target.table.clone(), schema)?)?, true))
 }
 

@@ -12,9 +12,11 @@ mod context;
 mod engine;
 mod error;
 mod functions;
+mod grants;
 mod identity;
 mod ingest;
 mod memory_pool;
+mod outside;
 mod overflow;
 mod plans;
 mod running;
@@ -34,12 +36,15 @@ pub use engine::{
     Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Outcome, RowStream, TableInfo,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use grants::GrantInfo;
 pub use identity::{Actor, Identity, Role};
 pub use insula_storage::{
     CheckReport, Figures, Finding, JobTotal, StoreConfig, StoreMemory, arm_fail_points, fail_points,
 };
 pub use running::{Cancel, QueryInfo, Running};
 pub use session::Session;
+pub use sql::execute_as::ExecuteAs;
 pub use statement::{parts::Parts, plan::Plan, substrait::substrait_version};
 pub use system::{Host, HostSession};
 pub use transaction::{Transaction, TransactionLimits};
+pub use users::UserInfo;

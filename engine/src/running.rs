@@ -17,6 +17,7 @@ use std::{
 
 use arrow::array::{ArrayRef, RecordBatch};
 use futures::{StreamExt, future::BoxFuture, stream};
+use insula_proto::UserNo;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -142,6 +143,14 @@ impl Queries {
     pub fn cancel_session(&self, session: &Arc<Session>) {
         let of_session = |query: &&Arc<Query>| query.session.upgrade().is_some_and(|own| own.is_client_of(session));
         let own: Vec<_> = self.live.lock().values().filter(of_session).cloned().collect();
+        for query in own {
+            query.cancel();
+        }
+    }
+
+    /// Ends what a user who is no more has left running.
+    pub fn cancel_user(&self, user: UserNo) {
+        let own: Vec<_> = self.live.lock().values().filter(|query| query.user.no == user).cloned().collect();
         for query in own {
             query.cancel();
         }

@@ -3,10 +3,11 @@
 
 use std::sync::{Arc, Weak};
 
+use datafusion::catalog::TableProvider;
 use insula_proto::UserNo;
 use parking_lot::{Mutex, RwLock};
 
-use crate::{Engine, Error, ErrorKind, Identity, Result, Transaction, transaction::End};
+use crate::{Engine, Error, ErrorKind, Identity, Result, Transaction, outside::Externals, transaction::End};
 
 /// Settings of one client, of one user. The server keeps it under the bearer token or the connection.
 pub struct Session {
@@ -21,6 +22,8 @@ enum Within {
     Client(Mutex<Begun>),
     /// A part of the client's: in this one, whatever SQL says.
     One(Arc<Transaction>, Arc<Session>),
+    /// As another user than the client's: in none, beside the client's.
+    Beside(Arc<Session>),
 }
 
 /// Transactions of one client.
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub time_zone: String,
     /// Scans are those of the tests' oracle; no option sets it.
     pub oracle: bool,
+    /// Tables outside the database, which this session alone knows.
+    pub externals: Externals,
 }
 
 impl Settings {
@@ -67,6 +72,7 @@ impl Default for Settings {
             show_system_columns: false,
             time_zone: Self::DEFAULT_TIME_ZONE.into(),
             oracle: false,
+            externals: Externals::default(),
         }
     }
 }
@@ -85,10 +91,27 @@ impl Session {
         }
         let client = match &self.transactions {
             Within::Client(_) => self,
-            Within::One(_, client) => client,
+            Within::One(_, client) | Within::Beside(client) => client,
         };
         let transactions = Within::One(Arc::clone(transaction), Arc::clone(client));
         Ok(Arc::new(Self { user: self.user, settings: Arc::clone(&self.settings), transactions }))
+    }
+
+    /// The same client's session for statements that run as another user, by EXECUTE AS: with the client's settings, and in
+    /// no transaction, since that is its user's own.
+    pub fn acting(self: &Arc<Self>, user: &Identity) -> Arc<Self> {
+        let (settings, transactions) = (Arc::clone(&self.settings), Within::Beside(Arc::clone(self)));
+        Arc::new(Self { user: user.no, settings, transactions })
+    }
+
+    /// For a statement that runs beside the client's transaction: that one lets go of what it sees, and must not have
+    /// changed anything yet.
+    pub(crate) async fn step_aside(&self) -> Result<()> {
+        let Within::Beside(client) = &self.transactions else { return Ok(()) };
+        match client.now().transaction() {
+            Some(transaction) => transaction.turn().await?.renew("EXECUTE AS"),
+            None => Ok(()),
+        }
     }
 
     /// The session for a statement that was prepared in this one and runs now. Drivers that turn autocommit off keep a
@@ -115,13 +138,18 @@ impl Session {
         Arc::ptr_eq(&self.settings, &other.settings)
     }
 
+    /// For a statement beside the client's transaction, too.
     pub fn in_transaction(&self) -> bool {
-        self.transaction().is_some()
+        match &self.transactions {
+            Within::Beside(client) => client.now().in_transaction(),
+            _ => self.transaction().is_some(),
+        }
     }
 
     /// The transaction in which a statement of this session runs that begins now.
     pub(crate) fn transaction(&self) -> Option<Arc<Transaction>> {
         match &self.transactions {
+            Within::Beside(_) => None,
             Within::One(transaction, _) => Some(Arc::clone(transaction)),
             Within::Client(begun) => {
                 let current = begun.lock().current.clone();
@@ -167,6 +195,10 @@ impl Session {
                 let message = "the statement runs in a transaction that a call began; end it by EndTransaction";
                 Err(Error::new(ErrorKind::FailedPrecondition, message))
             }
+            Within::Beside(_) => {
+                let message = "EXECUTE AS is no part of a transaction; for one of another user send x-insula-run-as";
+                Err(Error::new(ErrorKind::FailedPrecondition, message))
+            }
         }
     }
 
@@ -207,6 +239,15 @@ impl Session {
             _ => settings.time_zone = time_zone(value)?,
         }
         Ok(())
+    }
+
+    pub(crate) fn externals(&self) -> Externals {
+        self.settings.read().externals.clone()
+    }
+
+    /// Makes an external table known by a namespace and a name, or forgets it. Whether one was known by them.
+    pub(crate) fn set_external(&self, name: (String, String), table: Option<Arc<dyn TableProvider>>) -> bool {
+        self.settings.write().externals.set(name, table)
     }
 
     /// Back to the default.

@@ -2,6 +2,7 @@
 //! [`command`]s or sqlparser's syntax tree.
 
 pub(crate) mod command;
+pub(crate) mod execute_as;
 pub(crate) mod redact;
 pub(crate) mod types;
 pub(crate) mod wildcard;
@@ -10,12 +11,12 @@ use datafusion::sql::sqlparser::{
     ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement as Ast},
     dialect::{Dialect, GenericDialect},
     keywords::Keyword,
-    parser::Parser,
+    parser::{Parser, ParserError},
     tokenizer::{Token, TokenWithSpan, Tokenizer},
 };
 use insula_storage::{TableKind, table};
 
-use crate::{Error, Result};
+use crate::{Error, Result, outside::Outside};
 use command::Command;
 
 /// Which system columns a statement's text names; a table's schema holds those, and no others.
@@ -64,6 +65,7 @@ pub(crate) enum Statement {
     /// `CREATE TABLE` whose kind may stand before `TABLE`; sqlparser does not know the kinds.
     CreateTable(Box<Ast>, Option<TableKind>),
     Command(Command),
+    Outside(Outside),
 }
 
 /// Parses exactly one statement.
@@ -76,17 +78,19 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let named = named_columns(&tokens);
     let statement = match Command::parse(&tokens)? {
         Some(command) => Statement::Command(command),
+        None if reaches_outside(&tokens) => Statement::Outside(Outside(sql.to_owned())),
         None => parse_sql(&dialect, tokens)?,
     };
     Ok(Parsed { statement, named })
 }
 
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
-    refuse_external(&tokens)?;
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
+    let secrets = secrets(&tokens);
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
-    let syntax = |e| Error::invalid(format!("syntax error: {}", strip_prefix(&format!("{e}"))));
+    let hide = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "'***'"));
+    let syntax = |e: ParserError| Error::invalid(format!("syntax error: {}", strip_prefix(&hide(e.to_string()))));
     while parser.consume_token(&Token::SemiColon) {}
     if parser.peek_token_ref().token == Token::EOF {
         return Err(Error::invalid("the statement is empty"));
@@ -95,10 +99,10 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token_ref();
     if rest.token != Token::EOF {
-        let at = rest.span.start;
+        let (found, at) = (hide(rest.token.to_string()), rest.span.start);
         return Err(Error::invalid(format!(
-            "syntax error: unexpected \"{}\" after the statement at Line: {}, Column: {}; send one statement at a time",
-            rest.token, at.line, at.column
+            "syntax error: unexpected \"{found}\" after the statement at Line: {}, Column: {}; send one statement at a time",
+            at.line, at.column
         )));
     }
     types::keep_digits(&mut ast);
@@ -106,6 +110,15 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
         (kind, ast @ Ast::CreateTable(_)) => Statement::CreateTable(Box::new(ast), kind),
         (_, ast) => Statement::Sql(Box::new(ast)),
     })
+}
+
+/// Literals that no message may repeat: those of statements with a slip beside a password.
+fn secrets(tokens: &[TokenWithSpan]) -> Vec<String> {
+    if !tokens.iter().any(|token| is_word(&token.token, "PASSWORD")) {
+        return Vec::new();
+    }
+    let literals = tokens.iter().filter(|token| matches!(token.token, Token::SingleQuotedString(_)));
+    literals.map(|token| token.token.to_string()).collect()
 }
 
 /// sqlparser puts its own words before the message.
@@ -151,15 +164,15 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
     named
 }
 
-/// `CREATE … EXTERNAL TABLE` reaches outside the database, in whatever way it goes on.
-fn refuse_external(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut words = significant(tokens).map(|(_, token)| token);
-    if words.next().is_some_and(|first| is_word(first, "CREATE"))
-        && words.take(4).take_while(|word| !is_word(word, "TABLE")).any(|word| is_word(word, "EXTERNAL"))
-    {
-        return Err(Error::denied("CREATE EXTERNAL TABLE reaches outside the database"));
+/// `COPY` and `CREATE … EXTERNAL TABLE` reach outside the database, in whatever way they go on.
+fn reaches_outside(tokens: &[TokenWithSpan]) -> bool {
+    let mut words = significant(tokens).map(|(_, token)| token).skip_while(|token| **token == Token::SemiColon);
+    match words.next() {
+        Some(first) if is_word(first, "CREATE") => {
+            words.take(4).take_while(|word| !is_word(word, "TABLE")).any(|word| is_word(word, "EXTERNAL"))
+        }
+        first => first.is_some_and(|first| is_word(first, "COPY")),
     }
-    Ok(())
 }
 
 /// Takes `USER`, `SHARED` or `STREAM` out of `CREATE … TABLE`.

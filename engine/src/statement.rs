@@ -27,6 +27,7 @@ use crate::{
     Description, Engine, Error, ErrorKind, Identity, Outcome, Result, Running, Session,
     catalog::Snapshot,
     context::{Context, visible_columns},
+    outside::Outside,
     session::Settings,
     sql::{Parsed, Statement, SystemColumns, parse, wildcard},
     table::Tables,
@@ -50,6 +51,8 @@ pub(crate) enum Work {
     Utility(Utility),
     /// Begins, ends or marks a transaction; returns nothing.
     Control(Control),
+    /// Reads or writes files; returns a count.
+    Outside(Outside),
 }
 
 impl Work {
@@ -58,6 +61,7 @@ impl Work {
         match self {
             Self::Query(_) | Self::Write(_) | Self::Control(_) | Self::Utility(Utility::KillQuery(_)) => None,
             Self::Define(definition) => definition.is_lasting().then_some("a definition"),
+            Self::Outside(_) => Some("what reaches outside the database"),
             Self::Utility(utility) => utility.has_effect().then_some("maintenance"),
         }
     }
@@ -137,7 +141,8 @@ impl<'a> Request<'a> {
                 Description { schema, parameters, is_update: false, has_effect: false }
             }
             Source::Write(write) => {
-                let parameters = parameters::schema(write.plan(&self.context(plan.named)?)?.query(), bound)?;
+                let context = self.context(plan.named)?;
+                let parameters = parameters::schema(write.plan_with_files(&context).await?.query(), bound)?;
                 Description { schema: nothing, parameters, is_update: true, has_effect: true }
             }
             Source::Control | Source::Other => match work_of(plan.sql())? {
@@ -147,7 +152,10 @@ impl<'a> Request<'a> {
                     is_update: false,
                     has_effect: utility.has_effect(),
                 },
-                _ => {
+                work => {
+                    if matches!(work, Work::Outside(_)) {
+                        Outside::check(self)?;
+                    }
                     Description { parameters: Arc::clone(&nothing), schema: nothing, is_update: true, has_effect: true }
                 }
             },
@@ -174,6 +182,7 @@ impl<'a> Request<'a> {
 
     pub async fn execute(&self, plan: &Plan, params: Vec<RecordBatch>) -> Result<Outcome> {
         plan.check(self.user)?;
+        self.session.step_aside().await?;
         match self.session.transaction() {
             Some(transaction) if !matches!(plan.source, Source::Control) => {
                 run_within(self, &transaction, plan, params).await
@@ -202,6 +211,7 @@ impl<'a> Request<'a> {
                 }
                 Work::Utility(utility) => utility.run(self).await,
                 Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
+                Work::Outside(outside) => outside.run(self, self.context(plan.named)?).await.map(Outcome::Count),
                 Work::Query(_) | Work::Write(_) => Err(Error::internal("a text changed its meaning")),
             },
         }
@@ -234,6 +244,7 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
         Statement::CreateTable(ast, kind) => {
             return Definition::create_table(*ast, kind).map(Box::new).map(Work::Define);
         }
+        Statement::Outside(outside) => return Ok(Work::Outside(outside)),
         Statement::Sql(ast) => *ast,
     };
     wildcard::expand(&mut ast, named)?;
@@ -258,7 +269,7 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
         | Ast::Rollback { .. }
         | Ast::Savepoint { .. }
         | Ast::ReleaseSavepoint { .. }) => Control::from_sql(ast).map(Work::Control),
-        Ast::Copy { .. } | Ast::CopyIntoSnowflake { .. } | Ast::LoadData { .. } | Ast::AttachDatabase { .. } => {
+        Ast::CopyIntoSnowflake { .. } | Ast::LoadData { .. } | Ast::AttachDatabase { .. } => {
             Err(Error::denied("statements that reach outside the server are not allowed; ingest or query instead"))
         }
         other => Err(Error::unimplemented(format!("not supported: {}", first_words(&other)))),

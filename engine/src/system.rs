@@ -82,7 +82,7 @@ impl Asking {
 
     /// The declared tables that the reader may know of.
     fn tables(&self) -> impl Iterator<Item = &Arc<TableDef>> {
-        self.catalog.tables()
+        self.catalog.visible_tables(&self.user)
     }
 
     /// Namespaces, those of the server among them, in the order of their names.

@@ -98,6 +98,16 @@ impl Transactions {
         }
     }
 
+    /// Ends those of a user who is no more.
+    pub fn end_of(&self, user: UserNo) {
+        let own: Vec<_> =
+            self.known.lock().range((user, 0)..=(user, u64::MAX)).map(|(_, own)| Arc::clone(own)).collect();
+        for transaction in own {
+            transaction.end("its user was dropped");
+            self.forget(&transaction);
+        }
+    }
+
     /// Ends all that hold a snapshot.
     pub fn end_all(&self, why: &str) {
         let all: Vec<_> = self.known.lock().values().cloned().collect();

@@ -32,6 +32,18 @@ struct Record {
     /// The user is no more, but their rows are still being erased: the number is needed until that is done.
     #[serde(default)]
     erasing: bool,
+    /// How often the password was changed since the server was started. What was opened with an older one ends.
+    #[serde(skip)]
+    era: u64,
+}
+
+/// What is told of a user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserInfo {
+    pub name: Arc<str>,
+    pub role: Role,
+    /// Without one they come by a JWT, a certificate or a proxy only.
+    pub has_password: bool,
 }
 
 #[derive(Default)]
@@ -161,11 +173,34 @@ impl Users {
         self.known.read().by_name.get(name).filter(|record| !record.erasing).map(|record| record.identity(name))
     }
 
-    pub fn identity(&self, no: UserNo) -> Result<Identity> {
+    /// In the order of their names: all for an admin, themselves for others.
+    pub fn list(&self, reader: &Identity) -> Vec<UserInfo> {
         let known = self.known.read();
-        let name = known.by_no.get(&no);
-        name.and_then(|name| known.by_name.get(name).map(|record| record.identity(name)))
-            .ok_or_else(|| Error::new(ErrorKind::Unauthenticated, "the user of this session is no more"))
+        let told = |name: &str, record: &Record| {
+            !record.erasing && (reader.role == Role::Admin || record.no == reader.no.0 && *name == *reader.name)
+        };
+        let told = known.by_name.iter().filter(|(name, record)| told(name, record));
+        let mut list: Vec<_> = told
+            .map(|(name, record)| UserInfo {
+                name: Arc::clone(name),
+                role: record.role,
+                has_password: record.password.is_some(),
+            })
+            .collect();
+        drop(known);
+        list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    pub fn identity(&self, no: UserNo) -> Result<Identity> {
+        self.identity_and_era(no).map(|(identity, _)| identity)
+    }
+
+    /// The same, and the era of their password.
+    pub fn identity_and_era(&self, no: UserNo) -> Result<(Identity, u64)> {
+        let known = self.known.read();
+        let record = known.by_no.get(&no).and_then(|name| known.by_name.get_key_value(name));
+        record.map(|(name, record)| (record.identity(name), record.era)).ok_or_else(no_more)
     }
 
     pub async fn create(&self, name: &str, password: &str, role: Role) -> Result<()> {
@@ -191,6 +226,7 @@ impl Users {
         if record.erasing {
             return Err(being_erased(name));
         }
+        record.era += u64::from(password.is_some());
         record.password = password.or(record.password);
         record.role = role.unwrap_or(record.role);
         let mut batch = MetaBatch::default();
@@ -283,7 +319,7 @@ impl Users {
         batch.put(NEXT_NO, (no + users.len() as u64).to_be_bytes());
         let mut records = Vec::with_capacity(users.len());
         for ((name, role, password), no) in users.into_iter().zip(no..) {
-            let record = Record { no, role, password, erasing: false };
+            let record = Record { no, role, password, erasing: false, era: 0 };
             batch.put(user_key(name), record.to_bytes()?);
             records.push((name, record));
         }
@@ -301,9 +337,14 @@ pub(crate) struct Exclusive<'a> {
 }
 
 impl Exclusive<'_> {
-    /// Takes over what the store says now.
+    /// Takes over what the store says now. The session of `admin` that asked for it goes on.
     pub fn reload(&self) -> Result<()> {
-        *self.users.known.write() = Known::load(&self.users.store)?;
+        let mut loaded = Known::load(&self.users.store)?;
+        let mut known = self.users.known.write();
+        if let (Some(admin), Some(before)) = (loaded.by_name.get_mut(ADMIN), known.by_name.get(ADMIN)) {
+            admin.era = before.era;
+        }
+        *known = loaded;
         Ok(())
     }
 }
@@ -343,6 +384,10 @@ impl Record {
 fn distinct_neighbours(names: &[StringArray]) -> impl Iterator<Item = &str> {
     let mut last = None;
     names.iter().flat_map(|names| names.iter().flatten()).filter(move |name| last.replace(*name) != Some(*name))
+}
+
+fn no_more() -> Error {
+    Error::new(ErrorKind::Unauthenticated, "the user of this session is no more")
 }
 
 fn being_erased(name: &str) -> Error {

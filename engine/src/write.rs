@@ -15,10 +15,10 @@ use datafusion::{
     sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
-use insula_storage::{Store, TableDef, TableKind, WriteSet, load::Scope};
+use insula_storage::{Store, TableDef, WriteSet, load::Scope};
 
 use crate::{
-    Error, Identity, Result, Role,
+    Error, Result,
     context::Context,
     sql::SystemColumns,
     statement::{Replans, Request, parameters, query, told::names_of_write},
@@ -37,6 +37,7 @@ pub(crate) enum Write {
 
 impl Write {
     pub fn new(ast: Ast) -> Result<Self> {
+        target::refuse_target_names(&ast)?;
         match ast {
             Ast::Insert(insert) => Ok(Self::Insert(insert)),
             Ast::Update(update) => Ok(Self::Update(Box::new(update))),
@@ -46,13 +47,23 @@ impl Write {
         }
     }
 
-    /// The statement's query, and what happens to its rows.
+    /// The statement's query, and what happens to its rows. Refused where the user lacks a privilege that it takes.
     pub fn plan(&self, context: &Context) -> Result<WritePlan> {
         match self {
             Self::Insert(insert) => insert::plan(context, insert),
             Self::Update(update) => plan::update(context, update),
             Self::Delete(delete) => plan::delete(context, delete),
         }
+    }
+
+    /// The same of a statement that may read files, where its user may.
+    pub async fn plan_with_files(&self, context: &Context) -> Result<WritePlan> {
+        if let Self::Insert(insert) = self
+            && let Some(source) = &insert.source
+        {
+            context.reach_of(source.as_ref()).await?;
+        }
+        self.plan(context)
     }
 
     /// Runs once per row of parameters, and returns the rows changed. All rows of an INSERT are one commit; executions
@@ -118,9 +129,8 @@ impl Write {
         let mut replans = Replans::default();
         loop {
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
-            let plan = self.plan(&context)?;
+            let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
-            check_may_write(request.user, plan.table())?;
             match collect(&context, &plan, params, turn.room()?).await {
                 Ok((set, memory)) => return turn.write(set, memory).await,
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
@@ -131,9 +141,8 @@ impl Write {
 
     async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         let context = Arc::new(request.context(named)?);
-        let plan = self.plan(&context)?;
+        let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
-        check_may_write(request.user, plan.table())?;
         let intake = take_in(request.engine.store(), &context, &plan, params).await?;
         request.running.commits()?;
         intake.commit().await
@@ -145,7 +154,6 @@ impl Write {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
         plan.tell(request)?;
-        check_may_write(request.user, plan.table())?;
         let store = request.engine.store();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
         let (set, _memory) = collect(&context, &plan, params, usize::MAX).await?;
@@ -198,17 +206,6 @@ async fn collect(
         }
     }
     Ok((set, memory))
-}
-
-/// A user writes their own rows; shared tables are written by admins, until there are grants.
-pub(crate) fn check_may_write(user: &Identity, table: &TableDef) -> Result<()> {
-    match table.kind {
-        TableKind::Shared if user.role != Role::Admin => Err(Error::denied(format!(
-            "writing the shared table \"{}.{}\" needs the role admin",
-            table.namespace, table.name
-        ))),
-        _ => Ok(()),
-    }
 }
 
 impl WritePlan {

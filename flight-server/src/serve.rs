@@ -90,6 +90,10 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     if http.is_some() {
         engine.trail().observe(Arc::clone(&metrics) as _);
     }
+    if settings.allow_external {
+        engine.allow_external();
+        tracing::warn!("admins may read and write the files that this process may (--allow-external)");
+    }
     let statements = Arc::new(Statements::default());
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), identities(&settings).await?));
     let host: Arc<dyn Host> = Arc::new(ServerHost::new(Arc::clone(&authenticator), &settings));

@@ -46,6 +46,7 @@ const KEYS: &[&str] = &[
     "data_dir",
     "store",
     "dev",
+    "allow_external",
     "trust_user_header",
     "tls_cert",
     "tls_key",
@@ -100,6 +101,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dev: bool,
+    /// Let admins read and write files of the server: COPY … TO, CREATE EXTERNAL TABLE, paths as tables
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_external: bool,
     /// Take the user's name from this gRPC metadata key, set by an authenticating proxy on this machine
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,6 +228,7 @@ pub struct Settings {
     #[serde(default)]
     pub store: Option<String>,
     pub dev: bool,
+    pub allow_external: bool,
     #[serde(default)]
     pub trust_user_header: Option<String>,
     #[serde(default)]
@@ -277,6 +283,7 @@ impl Default for Settings {
             data_dir: "./insula-data".into(),
             store: None,
             dev: false,
+            allow_external: false,
             trust_user_header: None,
             tls_cert: None,
             tls_key: None,
@@ -472,6 +479,7 @@ impl fmt::Display for Settings {
         write!(f, "audit_dir={audit_dir} audit_text={} ", self.audit_text)?;
         write!(f, "audit_file_size={} audit_files={} ", self.audit_file_size, self.audit_files)?;
         write!(f, "store={} dev={} ", self.store.as_deref().unwrap_or("DATA_DIR/cold"), self.dev)?;
+        write!(f, "allow_external={} ", self.allow_external)?;
         write!(f, "trust_user_header={} ", self.trust_user_header.as_deref().unwrap_or("off"))?;
         write!(f, "tls_cert={} tls_key={} ", path(&self.tls_cert), path(&self.tls_key))?;
         write!(f, "tls_client_ca={} tls_client_name={:?} ", path(&self.tls_client_ca), self.tls_client_name)?;

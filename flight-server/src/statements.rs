@@ -46,6 +46,8 @@ pub struct Statement {
     pub plan: Arc<Plan>,
     /// The one it was described in.
     pub session: Arc<Session>,
+    /// The user as whom it runs, where that is not who sent it.
+    pub run_as: Option<Arc<str>>,
     pub description: Description,
     /// Schema of the rows as they are announced and sent.
     pub wire: SchemaRef,
@@ -55,9 +57,15 @@ pub struct Statement {
 }
 
 impl Statement {
-    pub fn new(plan: Arc<Plan>, session: Arc<Session>, description: Description, types: Types) -> Self {
+    pub fn new(
+        plan: Arc<Plan>,
+        session: Arc<Session>,
+        run_as: Option<Arc<str>>,
+        description: Description,
+        types: Types,
+    ) -> Self {
         let (wire, header) = (wire_schema(&description.schema, types), Header::default());
-        Self { plan, session, wire, types, header, description }
+        Self { plan, session, run_as, wire, types, header, description }
     }
 
     /// The IPC message of the schema of its rows.
@@ -70,6 +78,7 @@ impl Statement {
         let (ours, theirs) = (&self.description, &other.description);
         Arc::ptr_eq(&self.plan, &other.plan)
             && Arc::ptr_eq(&self.session, &other.session)
+            && self.run_as == other.run_as
             && self.types == other.types
             && ours.parameters == theirs.parameters
             && ours.schema == theirs.schema

@@ -1,5 +1,8 @@
 """CREATE, ALTER and DROP USER; names of every kind are names, and never paths, patterns or SQL."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow.flight as flight
 import pytest
 from adbc_driver_flightsql import dbapi
 
@@ -125,3 +128,69 @@ def test_passwords_are_not_in_the_log(server, admin, new_user):
     user = new_user()
     assert user.rows("SELECT 1") == [(1,)]
     assert user.password not in server.log.read_text()
+
+
+def test_a_changed_password_ends_the_sessions(admin, alice, refused):
+    old = alice.flight()
+    assert old.query("SELECT 1").num_rows == 1
+    admin.change(f"ALTER USER {quoted(alice.name)} PASSWORD 'another one'")
+    with pytest.raises(flight.FlightUnauthenticatedError, match="changed"):
+        old.query("SELECT 1")
+    with pytest.raises(flight.FlightUnauthenticatedError):
+        old.query("SELECT 1")
+    alice.password = "another one"
+    assert alice.flight().query("SELECT 1").num_rows == 1
+
+
+def test_a_changed_role_shows_in_open_sessions(admin, alice, refused):
+    alice.rows("SELECT 1")
+    with refused("PermissionDenied"):
+        alice.change("CREATE NAMESPACE for_a_moment")
+    admin.change(f"ALTER USER {quoted(alice.name)} ROLE admin")
+    alice.change("CREATE NAMESPACE for_a_moment")
+    admin.change(f"ALTER USER {quoted(alice.name)} ROLE user")
+    with refused("PermissionDenied"):
+        alice.change("DROP NAMESPACE for_a_moment")
+    admin.change("DROP NAMESPACE for_a_moment")
+
+
+SLIPS = [
+    "CREATE USER {name} PASSWORD '{secret}' '{secret}'",
+    "CREATE USER {name} PASWORD '{secret}'",
+    "CREATE USER {name} WITH PASSWORD '{secret}'",
+    "CREATE USER {name} PASSWORD {secret}",
+    "CREATE USER {name} PASSWORD '{secret}' ROLE boss",
+    "CREATE OR REPLACE USER {name} PASSWORD '{secret}'",
+    "CREATE ROLE {name} PASSWORD '{secret}' oh",
+    "CREATE USR {name} PASSWORD '{secret}'",
+    "ALTER USER {name} SET PASSWORD = '{secret}'",
+    "ALTER USER nobody-of-this-name PASSWORD '{secret}'",
+    "ALTER ROLE {name} PASSWORD '{secret}' and",
+    "GRANT ALL TO {name} PASSWORD '{secret}'",
+    "SELECT 1 PASSWORD '{secret}'",
+    "EXECUTE AS USER admin (CREATE USER {name} PASSWORD '{secret}' '{secret}')",
+    "EXECUTE AS USER admin (CREATE USER {name} PASSWORD '{secret}'",
+    "CREATE USER {name} PASSWORD '{secret}",
+]
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_beside_a_password_does_not_repeat_it(server, admin, slip):
+    secret = "hunter2sesame"
+    with pytest.raises(dbapi.Error) as failure:
+        admin.change(slip.format(name="slipper", secret=secret))
+    assert secret not in str(failure.value)
+    assert secret not in server.log.read_text()
+    told = admin.rows("SELECT * FROM system.queries") + admin.rows("SHOW ALL")
+    assert secret not in str(told)
+
+
+def test_drop_user_ends_what_runs(admin, alice):
+    client = alice.flight()
+    sql = "SELECT count(*) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value < b.value"
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(client.query, sql)
+        while not [user for (user,) in admin.rows('SELECT "user" FROM system.queries') if user == alice.name]:
+            assert not running.done(), running.exception()
+        admin.change(f"DROP USER {quoted(alice.name)}")
+        assert isinstance(running.exception(timeout=60), flight.FlightCancelledError)

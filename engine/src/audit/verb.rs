@@ -17,8 +17,8 @@ pub enum Verb {
     User,
     Grant,
     Revoke,
-    /// Whatever it was that ran as another user.
-    ExecuteAs,
+    /// COPY and external tables: what reaches outside the database.
+    External,
     Set,
     Show,
     Flush,
@@ -45,7 +45,7 @@ impl Verb {
         Self::User,
         Self::Grant,
         Self::Revoke,
-        Self::ExecuteAs,
+        Self::External,
         Self::Set,
         Self::Show,
         Self::Flush,
@@ -71,7 +71,7 @@ impl Verb {
             Self::User => "USER",
             Self::Grant => "GRANT",
             Self::Revoke => "REVOKE",
-            Self::ExecuteAs => "EXECUTE AS",
+            Self::External => "EXTERNAL",
             Self::Set => "SET",
             Self::Show => "SHOW",
             Self::Flush => "FLUSH",
@@ -92,7 +92,7 @@ impl Verb {
     pub fn is_weighty(self) -> bool {
         match self {
             Self::Create | Self::Alter | Self::Drop | Self::User | Self::Grant | Self::Revoke => true,
-            Self::ExecuteAs | Self::Backup | Self::Restore | Self::Kill => true,
+            Self::External | Self::Backup | Self::Restore | Self::Kill => true,
             Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Ingest => false,
             Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Transaction | Self::Unknown => false,
         }

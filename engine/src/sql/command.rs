@@ -1,8 +1,11 @@
 //! The statements that are Insula's own, parsed from tokens: users, flushes, and what else sqlparser does not know.
 
+mod grant;
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::{Error, Result, Role};
+pub(crate) use grant::{Grant, GranteeName, Objects};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
@@ -38,10 +41,8 @@ pub(crate) enum Command {
     Restore(String),
     /// By its id.
     KillQuery(String),
+    Grant(Grant),
 }
-
-/// Statements that Insula will have; until then they are told from misspelt ones.
-const LATER: [&[&str]; 1] = [&["EXECUTE", "AS"]];
 
 impl Command {
     /// `None`: the statement is not one of ours.
@@ -74,8 +75,14 @@ impl Command {
             alter_user(&mut cursor)?
         } else if cursor.words(&["DROP", "USER"]) {
             drop_user(&mut cursor)?
-        } else if let Some(words) = LATER.into_iter().find(|words| cursor.words(words)) {
-            return Err(Error::unimplemented(format!("{} is not there yet", words.join(" "))));
+        } else if cursor.words(&["GRANT"]) {
+            Self::Grant(grant::parse(&mut cursor, false)?)
+        } else if cursor.words(&["REVOKE"]) {
+            Self::Grant(grant::parse(&mut cursor, true)?)
+        } else if cursor.words(&["EXECUTE", "AS"]) {
+            return Err(Error::invalid(
+                "EXECUTE AS stands around one statement of another kind, and not within another one",
+            ));
         } else {
             return Ok(None);
         };
@@ -141,6 +148,21 @@ impl Cursor<'_> {
             self.at += words.len();
         }
         all
+    }
+
+    fn token(&mut self, token: &Token) -> bool {
+        let found = self.peek(0) == token;
+        self.at += usize::from(found);
+        found
+    }
+
+    /// One item or more, with commas between them.
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let mut items = vec![item(self)?];
+        while self.token(&Token::Comma) {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 
     /// `CREATE USER name`, but not `CREATE USER TABLE`, which declares a table.

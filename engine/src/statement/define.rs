@@ -1,6 +1,7 @@
 //! Statements that change definitions: namespaces, tables, users, settings. They return no rows and the count 0.
 
 mod alter;
+mod grant;
 mod options;
 mod table;
 
@@ -11,9 +12,13 @@ use insula_storage::TableKind;
 
 use super::Request;
 use crate::{
-    Error, Result, Role,
+    Error, ErrorKind, Identity, Result, Role,
     catalog::require_catalog,
-    sql::{SystemColumns, command::Command, parts},
+    sql::{
+        SystemColumns,
+        command::{Command, Grant},
+        parts,
+    },
 };
 pub(crate) use table::of_ingest;
 
@@ -27,6 +32,7 @@ pub(crate) enum Definition {
     CreateUser { name: String, password: String, role: Role },
     AlterUser { name: String, password: Option<String>, role: Option<Role> },
     DropUser { name: String, if_exists: bool },
+    Grant(Grant),
     Set { name: String, value: String },
     Reset { names: Vec<String> },
 }
@@ -38,6 +44,7 @@ impl Definition {
             Command::CreateUser { name, password, role } => Ok(Self::CreateUser { name, password, role }),
             Command::AlterUser { name, password, role } => Ok(Self::AlterUser { name, password, role }),
             Command::DropUser { name, if_exists } => Ok(Self::DropUser { name, if_exists }),
+            Command::Grant(grant) => Ok(Self::Grant(grant)),
             other => Err(other),
         }
     }
@@ -100,7 +107,6 @@ impl Definition {
             Self::CreateTable { ast, kind } => return table::create(request, *ast, kind, named).await,
             Self::AlterTable(ast) => return alter::alter(request, *ast).await,
             Self::DropTables { names, if_exists } => {
-                user.require_admin("DROP TABLE")?;
                 for name in names {
                     drop_table(request, &name, if_exists).await?;
                 }
@@ -113,15 +119,25 @@ impl Definition {
                 // People may change their own password, never their own role.
                 if *name != *user.name || role.is_some() {
                     user.require_admin("ALTER USER for another user or a role")?;
+                } else if user.actor.is_some() && user.role != Role::Admin {
+                    // Whoever may run as a user for a while must not become them for good.
+                    return Err(Error::denied(
+                        "a password is changed by its user or by an admin, not by who runs as them",
+                    ));
                 }
                 engine.users().alter(&name, password.as_deref(), role).await?;
             }
             Self::DropUser { name, if_exists } => {
                 user.require_admin("DROP USER")?;
-                if !(if_exists && engine.users().find(&name).is_none()) {
-                    engine.users().drop(&name).await?;
+                match engine.users().find(&name) {
+                    None if if_exists => {}
+                    dropped => {
+                        engine.users().drop(&name).await?;
+                        forget(request, dropped.as_ref()).await?;
+                    }
                 }
             }
+            Self::Grant(grant) => grant::run(request, grant).await?,
             Self::Set { name, value } => request.session.set(&name, &value)?,
             Self::Reset { names } if names.is_empty() => {
                 for (name, _) in request.session.options() {
@@ -136,19 +152,48 @@ impl Definition {
 
 async fn drop_table(request: &Request<'_>, name: &[String], if_exists: bool) -> Result<()> {
     let context = request.context(SystemColumns::default())?;
+    if forget_external(request, &context.settings.schema, name) {
+        return Ok(());
+    }
     match context.tables.definition(name) {
-        Ok(def) => request.engine.catalog().drop_table(&def.namespace, &def.name, if_exists).await,
-        Err(_) if if_exists => Ok(()),
+        Ok(def) => {
+            context.tables.catalog.require_create(request.user, &def.namespace, "DROP TABLE")?;
+            request.engine.catalog().drop_table(&def.namespace, &def.name, if_exists).await
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && if_exists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
+/// Whether the name was one of the session's own external tables.
+fn forget_external(request: &Request<'_>, schema: &str, name: &[String]) -> bool {
+    let (namespace, table) = match name {
+        [table] => (schema, table),
+        [namespace, table] | [_, namespace, table] => (namespace.as_str(), table),
+        _ => return false,
+    };
+    request.engine.template().reaches_outside(request.user)
+        && request.session.set_external((namespace.to_owned(), table.clone()), None)
+}
+
+/// Ends what a user who is no more has left running, and what was granted to them.
+pub(crate) async fn forget(request: &Request<'_>, dropped: Option<&Identity>) -> Result<()> {
+    let Some(user) = dropped else { return Ok(()) };
+    request.engine.queries().cancel_user(user.no);
+    request.engine.transactions().end_of(user.no);
+    request.engine.catalog().forget_user(user.no).await
+}
+
 /// `n` or `insula.n`.
 fn namespace(name: &ObjectName) -> Result<String> {
-    match parts(name)?.as_slice() {
+    namespace_of(&parts(name)?)
+}
+
+fn namespace_of(parts: &[String]) -> Result<String> {
+    match parts {
         [namespace] => Ok(namespace.clone()),
         [catalog, namespace] => require_catalog(catalog).map(|()| namespace.clone()),
-        _ => Err(Error::invalid(format!("\"{name}\" is no name of a namespace"))),
+        _ => Err(Error::invalid(format!("\"{}\" is no name of a namespace", parts.join(".")))),
     }
 }
 

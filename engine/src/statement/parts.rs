@@ -11,7 +11,7 @@ use futures::StreamExt;
 use insula_proto::UserNo;
 
 use super::{output, parameters::Bindings, query::Query, told::Names};
-use crate::{Error, Identity, Outcome, Result, Running, audit::Verb, context::Context};
+use crate::{Error, Identity, Outcome, Result, Running, audit::Verb, catalog::Snapshot, context::Context};
 
 /// A query whose rows come in parts, which may be read in any order, at once, and again: all see one snapshot.
 pub struct Parts {
@@ -61,11 +61,12 @@ impl Parts {
         self.physical.output_partitioning().partition_count()
     }
 
-    /// The rows of one part, for the query's own user.
-    pub fn rows(&self, user: &Identity, part: usize, running: Running) -> Result<Outcome> {
+    /// The rows of one part, for the query's own user. `now`: by which they must still be allowed to read them.
+    pub(crate) fn rows(&self, now: &Snapshot, user: &Identity, part: usize, running: Running) -> Result<Outcome> {
         if user.no != self.user {
             return Err(Error::denied("the statement belongs to another user"));
         }
+        self.context.tables.require_still(now, user)?;
         if part >= self.count() {
             return Err(Error::invalid(format!("the result has {} parts", self.count())));
         }

@@ -72,7 +72,7 @@ impl Plan {
             Work::Query(ast) => Source::Query(ast),
             Work::Write(write) => Source::Write(write),
             Work::Control(_) => Source::Control,
-            Work::Define(_) | Work::Utility(_) => Source::Other,
+            Work::Define(_) | Work::Utility(_) | Work::Outside(_) => Source::Other,
         };
         let text = sql.into();
         let shown = match source {
@@ -169,7 +169,10 @@ impl Plan {
             return Ok(Arc::clone(&kept.query));
         }
         let logical = match &self.source {
-            Source::Query(ast) => explain::plan(context, ast.as_ref().clone())?,
+            Source::Query(ast) => {
+                context.reach_of(ast.as_ref()).await?;
+                explain::plan(context, ast.as_ref().clone())?
+            }
             Source::Substrait(message) => substrait::plan(context, message).await?,
             Source::Write(_) | Source::Control | Source::Other => {
                 return Err(Error::internal("the statement is no query"));

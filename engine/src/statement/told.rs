@@ -26,6 +26,7 @@ impl Work {
             Self::Define(definition) => definition.verb(),
             Self::Utility(utility) => utility.verb(),
             Self::Control(_) => Verb::Transaction,
+            Self::Outside(_) => Verb::External,
         }
     }
 }
@@ -37,6 +38,8 @@ impl Definition {
             Self::AlterTable(_) => Verb::Alter,
             Self::DropNamespace { .. } | Self::DropTables { .. } => Verb::Drop,
             Self::CreateUser { .. } | Self::AlterUser { .. } | Self::DropUser { .. } => Verb::User,
+            Self::Grant(grant) if grant.revoke => Verb::Revoke,
+            Self::Grant(_) => Verb::Grant,
             Self::Set { .. } | Self::Reset { .. } => Verb::Set,
         }
     }
@@ -53,6 +56,7 @@ impl Definition {
             Self::CreateNamespace { name, .. } => [name.as_str().into()].into(),
             Self::DropNamespace { names, .. } => names.iter().map(|name| name.as_str().into()).collect(),
             Self::CreateUser { .. } | Self::AlterUser { .. } | Self::DropUser { .. } => Arc::default(),
+            Self::Grant(grant) => grant.objects.names().iter().map(|name| name.join(".").into()).collect(),
             Self::Set { .. } | Self::Reset { .. } => Arc::default(),
         }
     }

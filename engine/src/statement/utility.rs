@@ -126,7 +126,10 @@ impl Utility {
                 let context = request.context(SystemColumns::default())?;
                 flush(request, vec![Arc::clone(context.tables.definition(&name)?)]).await?
             }
-            Self::FlushAll => flush(request, request.engine.catalog().snapshot().tables().cloned().collect()).await?,
+            Self::FlushAll => {
+                let catalog = request.engine.catalog().snapshot();
+                flush(request, catalog.visible_tables(request.user).cloned().collect()).await?
+            }
             Self::CompactTable(name) => {
                 let context = request.context(SystemColumns::default())?;
                 compact(request, context.tables.definition(&name)?).await?
@@ -208,7 +211,8 @@ async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec
     request.user.require_admin("DROP USER")?;
     // What a snapshot shows cannot go, and a transaction may keep its own for long.
     request.engine.transactions().end_all("a user was erased");
-    if let Some(user) = request.engine.users().find(name) {
+    let dropped = request.engine.users().find(name);
+    if let Some(user) = &dropped {
         // The literals of their statements may be rows.
         request.engine.trail().forget_texts(user.no).await;
     }
@@ -216,6 +220,7 @@ async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec
         Err(error) if if_exists && error.kind() == ErrorKind::NotFound => None,
         report => Some(report?),
     };
+    super::define::forget(request, dropped.as_ref()).await?;
     let count = |count: fn(&EraseReport) -> u64| -> ArrayRef {
         Arc::new(report.iter().map(|report| Some(count(report).cast_signed())).collect::<Int64Array>())
     };
@@ -236,9 +241,9 @@ fn tables(request: &Request<'_>) -> Vec<ArrayRef> {
         TableKind::Stream => "stream",
     };
     vec![
-        texts(snapshot.tables().map(|t| t.namespace.as_str())),
-        texts(snapshot.tables().map(|t| t.name.as_str())),
-        texts(snapshot.tables().map(kind)),
+        texts(snapshot.visible_tables(request.user).map(|t| t.namespace.as_str())),
+        texts(snapshot.visible_tables(request.user).map(|t| t.name.as_str())),
+        texts(snapshot.visible_tables(request.user).map(kind)),
     ]
 }
 
@@ -262,7 +267,7 @@ async fn restore(request: &Request<'_>, url: &str) -> Result<BackupReport> {
     let users = engine.users().exclusive_and_new().await?;
     let report = engine.store().restore(url).await?;
     users.reload()?;
-    catalog.publish()?;
+    catalog.reload(|no| engine.users().identity(no).is_ok())?;
     Ok(report)
 }
 

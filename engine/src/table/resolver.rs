@@ -22,6 +22,8 @@ use super::{UserTable, provider::Shape};
 use crate::{
     Engine, Error, Identity, Result,
     catalog::{Snapshot, require_catalog},
+    grants::Privilege,
+    outside::{is_path, refusal},
     sql::SystemColumns,
 };
 
@@ -32,6 +34,11 @@ const TARGET_CATALOG: &str = "(target)";
 /// How the statement's own query names the table that it writes.
 pub(crate) fn target_name(table: &TableDef) -> [&str; 3] {
     [TARGET_CATALOG, &table.namespace, &table.name]
+}
+
+/// Does the name mean a target, whatever it is?
+pub(crate) fn is_target_name(parts: &[String]) -> bool {
+    parts.first().is_some_and(|catalog| catalog == TARGET_CATALOG)
 }
 
 /// The one snapshot of a statement, taken when it is first needed, or its transaction's.
@@ -50,7 +57,7 @@ impl LazyView {
 
 pub(crate) struct Tables {
     pub catalog: Arc<Snapshot>,
-    user: UserNo,
+    user: Identity,
     /// Namespace of one-part names.
     namespace: String,
     /// System columns that tables list.
@@ -75,7 +82,7 @@ impl Tables {
     ) -> Arc<Self> {
         let view = Arc::new(LazyView { store, view: OnceLock::new(), oracle });
         let (target, made) = Default::default();
-        Arc::new(Self { catalog, user: user.no, namespace, columns, deleted, view, target, made })
+        Arc::new(Self { catalog, user: user.clone(), namespace, columns, deleted, view, target, made })
     }
 
     /// Reads at this moment instead of the one at which the first table is resolved.
@@ -85,7 +92,7 @@ impl Tables {
 
     /// Whose rows of `def` this statement sees.
     pub fn owner(&self, def: &TableDef) -> UserNo {
-        owner(def, self.user)
+        owner_of(def, &self.user)
     }
 
     /// Declares the table that an UPDATE or DELETE changes, before it is planned: with the hidden row id, and live rows
@@ -111,7 +118,17 @@ impl Tables {
             }
             _ => return Err(Error::invalid(format!("\"{}\" is no table name", parts.join(".")))),
         };
-        self.catalog.table(namespace, table)
+        self.catalog.table(&self.user, namespace, table)
+    }
+
+    /// Refuses what the statement's user is not granted on the table.
+    pub fn require(&self, def: &TableDef, privilege: Privilege) -> Result<()> {
+        self.catalog.require(&self.user, def, privilege)
+    }
+
+    /// Refuses rows of tables that their reader may not read any more, by the grants and the role of now.
+    pub fn require_still(&self, now: &Snapshot, user: &Identity) -> Result<()> {
+        self.made.lock().iter().try_for_each(|table| now.require(user, &table.def, Privilege::Select))
     }
 
     pub fn provider(&self, name: &TableReference) -> Result<Arc<UserTable>> {
@@ -126,7 +143,14 @@ impl Tables {
             require_catalog(catalog)?;
         }
         let namespace = name.schema().unwrap_or(&self.namespace);
-        Ok(self.made(self.catalog.table(namespace, name.table())?))
+        let def = match self.catalog.table(&self.user, namespace, name.table()) {
+            Err(_) if name.schema().is_none() && is_path(name.table()) => {
+                return Err(refusal("a file in the place of a table reaches"));
+            }
+            def => def?,
+        };
+        self.require(def, Privilege::Select)?;
+        Ok(self.made(def))
     }
 
     /// The plan with this statement's tables instead of those that it was made with, which must be the same user's, of
@@ -161,19 +185,15 @@ impl Tables {
 
 /// Whose rows of a table a user sees.
 pub(crate) fn owner_of(def: &TableDef, user: &Identity) -> UserNo {
-    owner(def, user.no)
-}
-
-fn owner(def: &TableDef, user: UserNo) -> UserNo {
     match def.kind {
         TableKind::Shared => UserNo::SHARED,
-        TableKind::User | TableKind::Stream => user,
+        TableKind::User | TableKind::Stream => user.no,
     }
 }
 
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tables").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Tables").field("user", &self.user.no).finish_non_exhaustive()
     }
 }
 
@@ -218,16 +238,18 @@ struct SchemaOfUser {
 #[async_trait]
 impl SchemaProvider for SchemaOfUser {
     fn table_names(&self) -> Vec<String> {
-        let tables = self.tables.catalog.tables();
+        let tables = self.tables.catalog.visible_tables(&self.tables.user);
         tables.filter(|t| t.namespace == self.namespace).map(|t| t.name.clone()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let def = self.tables.catalog.get(&self.namespace, name);
-        Ok(def.map(|def| self.tables.made(def) as _))
+        let Some(def) = self.tables.catalog.get(&self.namespace, name) else { return Ok(None) };
+        self.tables.require(def, Privilege::Select)?;
+        Ok(Some(self.tables.made(def) as _))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.catalog.get(&self.namespace, name).is_some()
+        let def = self.tables.catalog.get(&self.namespace, name);
+        def.is_some_and(|def| self.tables.catalog.sees(&self.tables.user, def))
     }
 }

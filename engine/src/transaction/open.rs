@@ -252,8 +252,14 @@ impl Turn {
     pub fn moment(&mut self, engine: &Engine) -> Result<Moment> {
         let view = self.stored()?.view();
         // In this order: definitions newer than the snapshot can read it, older ones cannot.
-        let catalog = self.state.catalog.get_or_insert_with(|| engine.catalog().snapshot());
-        let catalog = Arc::clone(catalog);
+        let now = engine.catalog().snapshot();
+        let catalog = match self.state.catalog.take() {
+            None => now,
+            Some(catalog) if Arc::ptr_eq(catalog.grants(), now.grants()) => catalog,
+            // What was revoked since is revoked here too: a snapshot is one of rows.
+            Some(catalog) => Arc::new(catalog.with_grants(now.grants())),
+        };
+        self.state.catalog = Some(Arc::clone(&catalog));
         self.transaction().life.lock().begun.get_or_insert_with(Instant::now);
         Ok(Moment { catalog, view })
     }

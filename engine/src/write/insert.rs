@@ -13,6 +13,7 @@ use super::plan::{Effect, WritePlan, column_index, refuse_returning};
 use crate::{
     Error, Result,
     context::Context,
+    grants::Privilege,
     sql::{is_default_keyword, parts, quoted},
     table::target_name,
 };
@@ -23,6 +24,10 @@ pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
     };
     let effect = effect(insert)?;
     let table = Arc::clone(context.tables.definition(&parts(name)?)?);
+    context.tables.require(&table, Privilege::Insert)?;
+    if effect == Effect::Replace {
+        context.tables.require(&table, Privilege::Update)?;
+    }
     let mut insert = insert.clone();
     insert.replace_into = false;
     insert.or = None;

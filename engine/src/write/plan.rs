@@ -13,10 +13,11 @@ use datafusion::{
 };
 use insula_storage::{TableDef, WriteSet, load::Mode, table};
 
-use super::target::{TargetTable, select};
+use super::target::{TargetTable, reads_columns, select};
 use crate::{
     Error, Result,
     context::Context,
+    grants::Privilege,
     sql::{is_default_keyword, is_system_column, normalize, quoted},
 };
 
@@ -109,7 +110,10 @@ pub(super) fn delete(context: &Context, delete: &Delete) -> Result<WritePlan> {
         return Err(Error::invalid("DELETE takes FROM, USING and WHERE"));
     }
     refuse_returning(delete.returning.is_some() || delete.output.is_some())?;
-    let target = TargetTable::new(context, target)?;
+    let target = TargetTable::new(context, target, Privilege::Delete)?;
+    if delete.selection.is_some() || delete.using.is_some() {
+        context.tables.require(&target.table, Privilege::Select)?;
+    }
     let mut projection = target.old_columns();
     projection.extend(target.row_id());
     let query = select(&target, delete.using.clone().unwrap_or_default(), delete.selection.clone(), projection)?;
@@ -121,12 +125,15 @@ pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
         return Err(Error::invalid("UPDATE takes SET, FROM and WHERE"));
     }
     refuse_returning(update.returning.is_some() || update.output.is_some())?;
-    let target = TargetTable::new(context, &update.table)?;
+    let target = TargetTable::new(context, &update.table, Privilege::Update)?;
     let from: Vec<TableWithJoins> = match &update.from {
         None => Vec::new(),
         Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => from.clone(),
     };
     let assigned = assignments(&target.table, &update.assignments)?;
+    if update.selection.is_some() || !from.is_empty() || assigned.iter().any(|(_, value)| reads_columns(value)) {
+        context.tables.require(&target.table, Privilege::Select)?;
+    }
     let mut projection = target.old_columns();
     for (i, (column, value)) in assigned.iter().enumerate() {
         let value = if is_default_keyword(value) { default_of(&target.table, *column)? } else { value.clone() };

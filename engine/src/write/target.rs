@@ -1,12 +1,12 @@
 //! The target of UPDATE and DELETE inside its own query: the table under the name that the statement gave it, with
 //! the hidden row id, live rows only.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use datafusion::sql::sqlparser::{
     ast::{
         Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SetExpr, Statement as Ast, TableAlias,
-        TableFactor, TableWithJoins, Truncate,
+        TableFactor, TableWithJoins, Truncate, visit_expressions, visit_relations,
     },
     dialect::GenericDialect,
     parser::Parser,
@@ -17,8 +17,9 @@ use super::plan::ROW_ID;
 use crate::{
     Error, Result,
     context::Context,
-    sql::{parts, quoted},
-    table::target_name,
+    grants::Privilege,
+    sql::{is_default_keyword, parts, quoted},
+    table::{is_target_name, target_name},
 };
 
 pub(super) struct TargetTable {
@@ -29,7 +30,8 @@ pub(super) struct TargetTable {
 }
 
 impl TargetTable {
-    pub fn new(context: &Context, target: &TableWithJoins) -> Result<Self> {
+    /// `needed`: what changing it takes.
+    pub fn new(context: &Context, target: &TableWithJoins, needed: Privilege) -> Result<Self> {
         let TableFactor::Table { name, alias, args: None, .. } = &target.relation else {
             return Err(Error::invalid("UPDATE and DELETE change a table, not a query"));
         };
@@ -37,6 +39,7 @@ impl TargetTable {
             return Err(Error::invalid("UPDATE and DELETE change one table; name further tables in FROM or USING"));
         }
         let table = Arc::clone(context.tables.definition(&parts(name)?)?);
+        context.tables.require(&table, needed)?;
         context.tables.set_changed(&table);
         let alias = alias.as_ref().map_or_else(|| quoted(&table.name), |alias| alias.name.clone());
         let mut relation = target.relation.clone();
@@ -61,6 +64,27 @@ impl TargetTable {
         let expr = Expr::CompoundIdentifier(vec![self.alias.clone(), quoted(name)]);
         SelectItem::ExprWithAlias { expr, alias: quoted(alias) }
     }
+}
+
+/// The target's own name is the server's: by it a statement would read rows that its user may only change.
+pub(super) fn refuse_target_names(ast: &Ast) -> Result<()> {
+    let found = visit_relations(ast, |name| match parts(name) {
+        Ok(parts) if is_target_name(&parts) => ControlFlow::Break(parts.join(".")),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(name) => Err(Error::not_found(format!("table \"{name}\" does not exist"))),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// As in PostgreSQL, a value that is computed from columns, or a condition, reads.
+pub(super) fn reads_columns(value: &Expr) -> bool {
+    let found = visit_expressions(value, |expr| match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) if !is_default_keyword(expr) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// `SELECT projection FROM target, from… WHERE selection`.

@@ -110,9 +110,9 @@ impl Authenticator {
         let wants_token = handshake || matches!(claim, Claim::Password { .. });
         let has_token = matches!(claim, Claim::Token(_));
         attempt.claims(&claim);
-        let (user, origin) = self.check(claim, peer.address).await?;
+        let (user, era, origin) = self.check(claim, peer.address).await?;
         let new_token = match wants_token && !has_token {
-            true => Some(self.tokens.issue(user.no, Instant::now()).map_err(status::internal)?.into()),
+            true => Some(self.tokens.issue(user.no, era, Instant::now()).map_err(status::internal)?.into()),
             false => None,
         };
         let proved_anew = matches!(attempt.method, Some("password"));
@@ -137,25 +137,49 @@ impl Authenticator {
         Ok(Caller { identity, session, session_key, deadline, limit, format, new_token })
     }
 
-    async fn check(&self, claim: Claim, peer: Option<SocketAddr>) -> Result<(Identity, Origin), Status> {
+    /// Who it is, and the era of their password, which was read before anything was checked.
+    async fn check(&self, claim: Claim, peer: Option<SocketAddr>) -> Result<(Identity, u64, Origin), Status> {
         let by_connection = Origin::Connection(peer);
         match claim {
-            Claim::Vouched(user) => Ok((self.engine.vouched(&user).await.map_err(status::of)?, by_connection)),
+            Claim::Vouched(user) => {
+                let era = self.era(&user);
+                let identity = self.engine.vouched(&user).await.map_err(status::of)?;
+                Ok((identity, era, by_connection))
+            }
             Claim::Password { user, password } => {
-                Ok((self.login(&user, &password, peer.map(|peer| peer.ip())).await?, by_connection))
+                let era = self.era(&user);
+                let identity = self.login(&user, &password, peer.map(|peer| peer.ip())).await?;
+                Ok((identity, era, by_connection))
             }
             Claim::Token(token) if Jwt::is_jwt(&token) => {
                 let not_taken = || Status::unauthenticated("JWTs are not taken here; log in with a password");
                 let user = self.config.jwt.as_ref().ok_or_else(not_taken)?.user(&token).await?;
+                let era = self.era(&user);
                 let identity = self.engine.vouched(&user).await.map_err(status::of)?;
-                Ok((identity, Origin::Token(token_id(&token))))
+                Ok((identity, era, Origin::Token(token_id(&token))))
             }
             Claim::Token(token) => {
                 let unknown = || Status::unauthenticated("unknown or expired session token; log in again");
-                let (id, user) = self.tokens.resolve(&token, Instant::now()).ok_or_else(unknown)?;
-                Ok((self.engine.identity(user).map_err(status::of)?, Origin::Token(id)))
+                let (id, user, issued) = self.tokens.resolve(&token, Instant::now()).ok_or_else(unknown)?;
+                match self.engine.identity_and_era(user) {
+                    Ok((identity, era)) if era == issued => Ok((identity, era, Origin::Token(id))),
+                    Ok(_) => {
+                        self.close_session(&Key { user, origin: Origin::Token(id) });
+                        Err(Status::unauthenticated("the password has been changed; log in again"))
+                    }
+                    Err(error) => {
+                        self.close_session(&Key { user, origin: Origin::Token(id) });
+                        Err(status::of(error))
+                    }
+                }
             }
         }
+    }
+
+    /// Of a user who is yet to be registered: the first one.
+    fn era(&self, user: &str) -> u64 {
+        let known = self.engine.find_user(user).and_then(|user| self.engine.identity_and_era(user.no).ok());
+        known.map_or(0, |(_, era)| era)
     }
 
     async fn login(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Identity, Status> {
@@ -175,13 +199,18 @@ impl Authenticator {
         }
     }
 
-    fn run_as(&self, user: &Identity, name: &str) -> Result<Identity, Status> {
-        match user.role {
-            Role::Service | Role::Admin => {}
-            Role::User => return Err(Status::permission_denied("x-insula-run-as needs the role service or admin")),
+    /// The user as whom `user` runs a statement, by `x-insula-run-as` or EXECUTE AS. Nobody gets a higher role that way.
+    pub fn run_as(&self, user: &Identity, name: &str) -> Result<Identity, Status> {
+        if user.role == Role::User {
+            let text = "running as another user (x-insula-run-as, EXECUTE AS) needs the role service or admin";
+            return Err(Status::permission_denied(text));
         }
         let unknown = || Status::not_found(format!("user \"{name}\" does not exist"));
         let target = self.engine.find_user(name).ok_or_else(unknown)?;
+        if target.role > user.role {
+            let text = format!("user \"{name}\" has the role {}, and you are none", target.role.name());
+            return Err(Status::permission_denied(text));
+        }
         Ok(Identity::on_behalf(target, user))
     }
 

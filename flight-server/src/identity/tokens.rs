@@ -1,7 +1,7 @@
 //! Session tokens: what a client sends instead of its password once it has proved itself.
 //!
 //! A token is 256 random bits. The server keeps only its hash, so that a copy of the server's memory or a log of its
-//! tables opens nothing. It ends after a time without use, and with the process.
+//! tables opens nothing. It ends after a time without use, with the password that it was given for, and with the process.
 
 use std::{
     collections::HashMap,
@@ -24,6 +24,8 @@ pub type TokenId = [u8; 32];
 
 struct Entry {
     user: UserNo,
+    /// Of the user's password.
+    era: u64,
     used: Instant,
     /// A client that sends its password with every request gets a token each time and never presents one.
     presented: bool,
@@ -39,18 +41,18 @@ impl Tokens {
         Self { idle_limit, live: Mutex::default() }
     }
 
-    pub fn issue(&self, user: UserNo, now: Instant) -> Result<String, getrandom::Error> {
+    pub fn issue(&self, user: UserNo, era: u64, now: Instant) -> Result<String, getrandom::Error> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
         let token = URL_SAFE_NO_PAD.encode(secret);
         let mut live = self.live.lock();
         make_room(&mut live, user);
-        live.insert(token_id(&token), Entry { user, used: now, presented: false });
+        live.insert(token_id(&token), Entry { user, era, used: now, presented: false });
         Ok(token)
     }
 
-    /// The user it was issued to, and its new lease of life.
-    pub fn resolve(&self, token: &str, now: Instant) -> Option<(TokenId, UserNo)> {
+    /// The user it was issued to, the era of their password then, and its new lease of life.
+    pub fn resolve(&self, token: &str, now: Instant) -> Option<(TokenId, UserNo, u64)> {
         let id = token_id(token);
         let mut live = self.live.lock();
         let entry = live.get_mut(&id)?;
@@ -60,7 +62,7 @@ impl Tokens {
         }
         entry.used = now;
         entry.presented = true;
-        Some((id, entry.user))
+        Some((id, entry.user, entry.era))
     }
 
     /// It opens nothing any more.

@@ -3,6 +3,7 @@
 //! It implements `FlightService` itself: arrow-flight's `FlightSqlService` would answer GetSchema, PollFlightInfo and
 //! unknown actions on its own, and wrongly. [`crate::identity::layer`] has put a [`Caller`] into every request.
 
+mod acting;
 mod action;
 mod cancel;
 mod columns;

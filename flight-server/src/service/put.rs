@@ -99,8 +99,8 @@ impl Service {
         let as_prepared = &prepared.statement;
         let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
             Some(batch) => {
-                let (session, plan) = (as_prepared.session.now(), Source::Plan(Arc::clone(&as_prepared.plan)));
-                let statement = self.describe(caller, &session, plan, Some(batch.schema())).await?;
+                let plan = Source::Plan(Arc::clone(&as_prepared.plan), as_prepared.run_as.clone());
+                let statement = self.describe(caller, &as_prepared.session.now(), plan, Some(batch.schema())).await?;
                 // The same as before has its messages ready.
                 if statement.is(as_prepared) { Arc::clone(as_prepared) } else { Arc::new(statement) }
             }

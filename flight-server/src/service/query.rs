@@ -138,13 +138,14 @@ impl Service {
     /// A prepared statement as it is bound, described anew if something has changed since that was done last.
     async fn current(&self, caller: &Caller, prepared: &Prepared) -> Result<Bound, Status> {
         let bound = prepared.bound();
-        let (Statement { plan, types, .. }, session) = (&*bound.statement, &bound.session);
-        if self.engine.is_true(&caller.identity, session, plan) {
+        let (Statement { plan, types, run_as, .. }, session) = (&*bound.statement, &bound.session);
+        if self.engine.is_true(&self.actor(caller, &bound.statement)?, session, plan) {
             return Ok(bound);
         }
         let parameters = bound.parameters.as_ref().and_then(|batches| batches.first()).map(RecordBatch::schema);
         let as_prepared = Caller { format: Format { types: *types, ..caller.format }, ..caller.clone() };
-        let statement = self.describe(&as_prepared, session, Source::Plan(Arc::clone(plan)), parameters).await?;
+        let source = Source::Plan(Arc::clone(plan), run_as.clone());
+        let statement = self.describe(&as_prepared, session, source, parameters).await?;
         let anew = Bound::new(Arc::new(statement), bound.parameters);
         prepared.bind(anew.clone());
         Ok(anew)
@@ -240,7 +241,7 @@ impl Service {
             return Ok(None);
         }
         let parameters = parameters.as_ref().map(|batches| batches.as_slice()).unwrap_or_default();
-        let Some(row) = self.engine.row(&caller.identity, session, &statement.plan, parameters) else {
+        let Some(row) = self.engine.row(&self.actor(caller, statement)?, session, &statement.plan, parameters) else {
             return Ok(None);
         };
         if let Some(execution) = execution {

@@ -8,7 +8,7 @@ use futures::{TryStreamExt, future::BoxFuture};
 use insula_engine::{IngestTarget, Outcome, Parts, Plan, RowStream, Session};
 use tonic::Status;
 
-use super::Service;
+use super::{Service, acting::Acting};
 use crate::{
     identity::Caller,
     statements::{Bound, Execution, Statement},
@@ -19,8 +19,8 @@ use crate::{
 pub(super) enum Source {
     Sql(String),
     Substrait(Bytes),
-    /// Planned before.
-    Plan(Arc<Plan>),
+    /// Planned before, for a statement that runs as that user, if not as the caller.
+    Plan(Arc<Plan>, Option<Arc<str>>),
 }
 
 /// What a statement came to.
@@ -39,27 +39,27 @@ impl Service {
         source: Source,
         bound: Option<SchemaRef>,
     ) -> Result<Statement, Status> {
-        let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(session));
-        let types = caller.format.types;
+        let Acting { user, session, source, run_as } = self.acting(caller, session, source)?;
+        let (engine, types) = (Arc::clone(&self.engine), caller.format.types);
         let known = match &source {
             Source::Sql(sql) => engine.known_plan(&user, sql),
             Source::Substrait(_) => None,
-            Source::Plan(plan) => Some(Arc::clone(plan)),
+            Source::Plan(plan, _) => Some(Arc::clone(plan)),
         };
         if let Some(plan) = known {
             // What was said before needs no planning, and no other thread.
             if let Some(description) = engine.described(&user, &session, &plan, bound.as_deref()) {
-                return Ok(Statement::new(plan, session, description, types));
+                return Ok(Statement::new(plan, session, run_as, description, types));
             }
         }
         let work = Box::pin(async move {
             let plan = match source {
                 Source::Sql(sql) => engine.plan(&user, &sql)?,
                 Source::Substrait(message) => engine.plan_substrait(&user, &message)?,
-                Source::Plan(plan) => plan,
+                Source::Plan(plan, _) => plan,
             };
             let description = engine.describe(&user, &session, &plan, bound.as_deref()).await?;
-            Ok(Statement::new(plan, session, description, types))
+            Ok(Statement::new(plan, session, run_as, description, types))
         });
         self.executor.run(work).await?.map_err(status::of)
     }
@@ -90,7 +90,7 @@ impl Service {
             Some(batches) => batches.as_ref().clone(),
             None => Vec::new(),
         };
-        let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
+        let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
         let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
         let running = engine.begin(&user, &session, statement.plan.text());
         if let Some(execution) = execution {
@@ -100,7 +100,7 @@ impl Service {
         let part = execution.and_then(|execution| execution.part.clone());
         Ok(Some(Box::pin(async move {
             if let Some((parts, part)) = part {
-                return Ok(Done { outcome: parts.rows(&user, part, running).map_err(status::of)?, stop });
+                return Ok(Done { outcome: engine.part(&user, &parts, part, running).map_err(status::of)?, stop });
             }
             let outcome = engine.run(&user, &session, &statement.plan, parameters, running).await;
             Ok(Done { outcome: outcome.map_err(status::of)?, stop })
@@ -110,7 +110,7 @@ impl Service {
     /// The statement's rows in parts, where it has several.
     pub(super) async fn parts(&self, caller: &Caller, bound: &Bound) -> Result<Option<Arc<Parts>>, Status> {
         let parameters = bound.parameters.as_ref().map(|batches| batches.as_ref().clone()).unwrap_or_default();
-        let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
+        let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
         let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
         let work = Box::pin(async move { engine.parts(&user, &session, &statement.plan, parameters).await });
         self.executor.run(work).await?.map_err(status::of)
@@ -123,7 +123,9 @@ impl Service {
         session: &Arc<Session>,
         sql: String,
     ) -> Result<Outcome, Status> {
-        let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(session));
+        let Acting { user, session, source, .. } = self.acting(caller, session, Source::Sql(sql))?;
+        let Source::Sql(sql) = source else { return Err(status::internal("a text is no text any more")) };
+        let engine = Arc::clone(&self.engine);
         let work = Box::pin(async move { engine.execute(&user, &session, &sql, Vec::new()).await });
         self.executor.run(work).await?.map_err(status::of)
     }

@@ -23,7 +23,7 @@ fn of_session(session: &Arc<Session>) -> Statement {
     let plan = Arc::new(Plan::of_sql(&alice(), "DELETE FROM t").unwrap());
     let nothing = Arc::new(Schema::empty());
     let description = Description { schema: nothing.clone(), parameters: nothing, is_update: true, has_effect: true };
-    Statement::new(plan, Arc::clone(session), description, Types::default())
+    Statement::new(plan, Arc::clone(session), None, description, Types::default())
 }
 
 fn bound() -> Bound {

@@ -29,14 +29,16 @@ enum Action {
 }
 
 pub(super) async fn alter(request: &Request<'_>, alter: AlterTable) -> Result<u64> {
-    request.user.require_admin("ALTER TABLE")?;
     if alter.only || alter.location.is_some() || alter.on_cluster.is_some() || alter.table_type.is_some() {
         return Err(Error::invalid("ALTER TABLE takes the name of a table and actions"));
     }
     let context = request.context(SystemColumns::default())?;
     let name = parts(&alter.name)?;
     let (namespace, name) = match context.tables.definition(&name) {
-        Ok(def) => (def.namespace.clone(), def.name.clone()),
+        Ok(def) => {
+            context.tables.catalog.require_create(request.user, &def.namespace, "ALTER TABLE")?;
+            (def.namespace.clone(), def.name.clone())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound && alter.if_exists => return Ok(0),
         Err(error) => return Err(error),
     };
@@ -156,13 +158,16 @@ fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Altera
             Ok(Alteration::Default { column: column.clone(), default: Some(sql.clone()) })
         }
         Action::SetOptions(list) => {
-            let (options, kind) = options::change(def.options.clone(), list)?;
-            match kind {
+            let given = options::change(def.options.clone(), list)?;
+            match given.kind {
                 Some(kind) if kind != def.kind => Err(Error::new(
                     ErrorKind::FailedPrecondition,
                     "the kind of a table cannot be changed, since it says whose its rows are",
                 )),
-                _ => Ok(Alteration::Options(options)),
+                _ if given.without_grants.is_some() => Err(Error::invalid(
+                    "grants is an option of a table that is made; GRANT and REVOKE change those of one that is there",
+                )),
+                _ => Ok(Alteration::Options(given.options)),
             }
         }
     }

@@ -8,13 +8,21 @@ use insula_storage::{Durability, Placement, TableKind, TableOptions};
 use super::text;
 use crate::{Error, Result, sql::normalize};
 
-const KNOWN: [&str; 7] =
-    ["type", "flush_rows", "flush_bytes", "flush_interval", "deleted_retention", "durability", "placement"];
+const KNOWN: [&str; 8] =
+    ["type", "grants", "flush_rows", "flush_bytes", "flush_interval", "deleted_retention", "durability", "placement"];
 
-/// The options, and the kind if one of them says it.
-pub(super) fn parse(options: &CreateTableOptions) -> Result<(TableOptions, Option<TableKind>)> {
+/// What a list of options says.
+#[derive(Default)]
+pub(super) struct Given {
+    pub options: TableOptions,
+    pub kind: Option<TableKind>,
+    /// Whether nobody is to read a shared table before they are granted it.
+    pub without_grants: Option<bool>,
+}
+
+pub(super) fn parse(options: &CreateTableOptions) -> Result<Given> {
     let list = match options {
-        CreateTableOptions::None => return Ok((TableOptions::default(), None)),
+        CreateTableOptions::None => return Ok(Given::default()),
         CreateTableOptions::With(list) => list,
         _ => return Err(Error::invalid("table options stand in WITH (…)")),
     };
@@ -22,8 +30,8 @@ pub(super) fn parse(options: &CreateTableOptions) -> Result<(TableOptions, Optio
 }
 
 /// `parsed` with what the list says.
-pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<(TableOptions, Option<TableKind>)> {
-    let mut kind = None;
+pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<Given> {
+    let (mut kind, mut without_grants) = (None, None);
     for option in list {
         let SqlOption::KeyValue { key, value } = option else {
             return Err(Error::invalid(format!("table option \"{option}\" has no value; write name = value")));
@@ -31,6 +39,9 @@ pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<(Ta
         let (key, value) = (normalize(key), text(value)?);
         match key.as_str() {
             "type" => kind = Some(table_kind(&value)?),
+            "grants" if value.eq_ignore_ascii_case("none") => without_grants = Some(true),
+            "grants" if value.eq_ignore_ascii_case("select") => without_grants = Some(false),
+            "grants" => return Err(Error::invalid(format!("grants is 'select' or 'none', not '{value}'"))),
             "flush_rows" => parsed.flush_rows = positive(&key, value.parse().ok(), &value)?,
             "flush_bytes" => parsed.flush_bytes = positive(&key, bytes(&value), &value)?,
             "flush_interval" => parsed.flush_interval = duration(&key, &value)?,
@@ -44,7 +55,7 @@ pub(super) fn change(mut parsed: TableOptions, list: &[SqlOption]) -> Result<(Ta
             }
         }
     }
-    Ok((parsed, kind))
+    Ok(Given { options: parsed, kind, without_grants })
 }
 
 fn table_kind(value: &str) -> Result<TableKind> {

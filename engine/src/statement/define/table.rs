@@ -14,9 +14,10 @@ use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, table as stor
 
 use super::{Request, options};
 use crate::{
-    Error, ErrorKind, Result,
-    catalog::require_catalog,
+    Error, ErrorKind, Identity, Result, Role,
+    catalog::{FirstGrant, require_catalog},
     context::Context,
+    grants::{Grantee, Privilege, Privileges},
     sql::{SystemColumns, is_system_column, normalize, parts},
     statement::output,
     write::{WritePlan, take_in},
@@ -28,13 +29,13 @@ pub(super) async fn create(
     kind: Option<TableKind>,
     named: SystemColumns,
 ) -> Result<u64> {
-    request.user.require_admin("CREATE TABLE")?;
     let Ast::CreateTable(create) = ast else { return Err(Error::internal("CREATE TABLE is none")) };
     refuse_unknown_clauses(&create)?;
     let context = request.context(named)?;
     let (namespace, name) = full_name(request, &parts(&create.name)?)?;
-    let (options, option_kind) = options::parse(&create.table_options)?;
-    let kind = match (kind, option_kind) {
+    context.tables.catalog.require_create(request.user, &namespace, "CREATE TABLE")?;
+    let given = options::parse(&create.table_options)?;
+    let kind = match (kind, given.kind) {
         (Some(a), Some(b)) if a != b => {
             return Err(Error::invalid("the table has two kinds: one before TABLE, one in WITH"));
         }
@@ -43,16 +44,39 @@ pub(super) async fn create(
     if kind == TableKind::Stream {
         return Err(Error::unimplemented("stream tables are not there yet; use a user or shared table"));
     }
+    let first = first_grants(request.user, kind, given.without_grants)?;
+    let options = given.options;
     let table = |columns, key| NewTable { namespace, name, kind, columns, key, options };
     match &create.query {
         None => {
             let (columns, key) = declared_columns(&context, &create)?;
             request.running.commits()?;
-            request.engine.catalog().create_table(table(columns, key), create.if_not_exists).await?;
+            request.engine.catalog().create_table(table(columns, key), &first, create.if_not_exists).await?;
             Ok(0)
         }
-        Some(source) => create_as(request, context, &create, source.as_ref().clone(), table).await,
+        Some(source) => create_as(request, context, &create, source.as_ref().clone(), &first, table).await,
     }
+}
+
+/// Everyone reads a new shared table, unless it says otherwise. Whoever makes one without being an admin may do all with
+/// it, since nobody owns tables here.
+fn first_grants(user: &Identity, kind: TableKind, without: Option<bool>) -> Result<Vec<FirstGrant>> {
+    if kind != TableKind::Shared {
+        return match without {
+            None => Ok(Vec::new()),
+            Some(_) => {
+                Err(Error::invalid("grants is an option of shared tables; everyone has rows of their own in others"))
+            }
+        };
+    }
+    let mut first = Vec::new();
+    if without != Some(true) {
+        first.push((Grantee::Role(Role::User), Privileges::from_iter([Privilege::Select])));
+    }
+    if user.role != Role::Admin {
+        first.push((Grantee::User(user.no), Privileges::of_tables()));
+    }
+    Ok(first)
 }
 
 /// The table appears together with its rows, so a failing query leaves no table behind.
@@ -61,11 +85,13 @@ async fn create_as(
     context: Context,
     create: &CreateTable,
     source: Query,
+    first: &[FirstGrant],
     table: impl FnOnce(Vec<NewColumn>, Vec<usize>) -> NewTable,
 ) -> Result<u64> {
     if !create.columns.is_empty() {
         return Err(Error::invalid("CREATE TABLE … AS takes its columns from the query; list none"));
     }
+    context.reach_of(&source).await?;
     let context = Arc::new(context);
     let query = context.plan_query(source)?;
     let columns = from_schema(&output::plain_schema(&query), true)?;
@@ -79,7 +105,7 @@ async fn create_as(
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
     let rows = take_in(request.engine.store(), &context, &plan, &[]).await?;
     request.running.commits()?;
-    request.engine.catalog().create_filled(plan.table(), rows.filling()?, false).await
+    request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await
 }
 
 /// Columns as a query or an ingest brings them: plain types, system columns refused.
@@ -217,7 +243,6 @@ fn refuse_unknown_clauses(create: &CreateTable) -> Result<()> {
         (create.inherits.is_some(), "INHERITS"),
     ];
     match refused.into_iter().find(|(given, _)| *given) {
-        Some((_, "EXTERNAL")) => Err(Error::denied("external tables reach outside the server and are not allowed")),
         Some((_, clause)) => Err(Error::unimplemented(format!("CREATE TABLE does not take {clause}"))),
         None => Ok(()),
     }

@@ -7,7 +7,7 @@ const ALICE: UserNo = UserNo(7);
 fn a_token_is_its_users_until_it_was_idle_too_long() {
     let tokens = Tokens::new(HOUR);
     let start = Instant::now();
-    let token = tokens.issue(ALICE, start).unwrap();
+    let token = tokens.issue(ALICE, 0, start).unwrap();
     assert_eq!(tokens.resolve(&token, start + HOUR / 2).unwrap().1, ALICE);
     assert_eq!(tokens.resolve(&token, start + HOUR).unwrap().1, ALICE);
     assert!(tokens.resolve(&token, start + HOUR * 2).is_none());
@@ -17,7 +17,7 @@ fn a_token_is_its_users_until_it_was_idle_too_long() {
 #[test]
 fn only_issued_tokens_are_known() {
     let tokens = Tokens::new(HOUR);
-    let token = tokens.issue(ALICE, Instant::now()).unwrap();
+    let token = tokens.issue(ALICE, 0, Instant::now()).unwrap();
     assert!(tokens.resolve("", Instant::now()).is_none());
     assert!(tokens.resolve(&token[1..], Instant::now()).is_none());
 }
@@ -26,10 +26,10 @@ fn only_issued_tokens_are_known() {
 fn tokens_in_use_outlive_those_nobody_presented() {
     let tokens = Tokens::new(HOUR);
     let start = Instant::now();
-    let used = tokens.issue(ALICE, start).unwrap();
+    let used = tokens.issue(ALICE, 0, start).unwrap();
     tokens.resolve(&used, start).unwrap();
     for _ in 0..PER_USER * 2 {
-        tokens.issue(ALICE, start).unwrap();
+        tokens.issue(ALICE, 0, start).unwrap();
     }
     assert_eq!(tokens.live.lock().len(), PER_USER);
     assert!(tokens.resolve(&used, start).is_some());
