@@ -1,6 +1,7 @@
 """CREATE, ALTER and DROP USER; names of every kind are names, and never paths, patterns or SQL."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import subprocess
 
 import pyarrow.flight as flight
 import pytest
@@ -8,6 +9,7 @@ from adbc_driver_flightsql import dbapi
 
 from conftest import Login, quoted
 from demo import adbc
+from demo.server import binary
 
 ODD_NAMES = {
     "path": "../x",
@@ -185,14 +187,16 @@ def test_a_slip_beside_a_password_does_not_repeat_it(server, admin, slip):
     assert secret not in str(told)
 
 
-def test_drop_user_ends_what_runs(admin, alice):
+def test_drop_user_ends_what_runs(server, admin, alice):
     sql = "SELECT count(*) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value < b.value"
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(alice.rows, sql)
+    command = [binary(), "sql", "--url", server.url, "--user", alice.name, "-c", sql]
+    environment = os.environ | {"INSULA_PASSWORD": alice.password}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
         # Not its preparation, which is short.
         long = 'SELECT "user" FROM system.queries WHERE elapsed_micros > 500000'
         while (alice.name,) not in admin.rows(long):
-            assert not running.done(), running.exception()
+            assert running.poll() is None, running.stderr.read()
         admin.change(f"DROP USER {quoted(alice.name)}")
-        assert isinstance(running.exception(timeout=60), dbapi.Error)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode and "cancelled" in said, said
     assert (alice.name,) not in admin.rows('SELECT "user" FROM system.queries')
