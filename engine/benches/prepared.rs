@@ -1,5 +1,5 @@
-//! What a prepared point SELECT costs in the engine, from its parameters to its one row: planned anew each time, as a
-//! text that comes again, and with the plan that its handle keeps. `cargo bench --bench prepared`.
+//! What a prepared point SELECT costs in the engine, from its parameters to its one row: planned anew each time, run by
+//! the plan that its handle keeps, and read at once. `cargo bench --workspace --bench prepared`.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -71,6 +71,12 @@ fn prepared(criterion: &mut Criterion) {
         let kept = world.engine.plan(&world.user, SELECT).expect("plans");
         group.bench_function(format!("{tier}, kept"), |bencher| {
             bencher.iter(|| assert_eq!(runtime.block_on(world.select(&kept, next())), 1));
+        });
+        group.bench_function(format!("{tier}, at once"), |bencher| {
+            bencher.iter(|| {
+                let row = world.engine.row(&world.user, &world.session, &kept, &world.key(next()));
+                assert_eq!(row.expect("at hand").expect("read").len(), 5);
+            });
         });
         let describe = || world.engine.describe(&world.user, &world.session, &kept, None);
         group.bench_function(format!("{tier}, describe kept"), |bencher| {

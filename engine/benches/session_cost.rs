@@ -1,5 +1,6 @@
 //! What a statement's own session costs before it is planned: time, bytes held, allocations, with 10 and with 1,000
-//! declared tables of which the statement names two. `cargo bench -p insula-engine --bench session_cost`.
+//! declared tables, of which the statement names two; and what it would cost if it registered all of them.
+//! `cargo bench --workspace --bench session_cost`.
 #![allow(unsafe_code)] // A counting allocator cannot be written without.
 
 use std::{
@@ -61,15 +62,20 @@ fn session_cost(criterion: &mut Criterion) {
     for tables in [10, 1_000] {
         let dir = tempfile::tempdir().expect("directory");
         let (engine, user, session) = runtime.block_on(engine(tables, dir.path()));
-        let open = || engine.open_context(&user, &session, &NAMED).expect("resolves");
-        drop(open());
-        let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
-        let context = open();
-        let allocations = ALLOCATIONS.load(Relaxed) - allocations;
-        let held = HELD.load(Relaxed) - held;
-        drop(context);
-        println!("session_cost/{tables} tables: {held} bytes held, {allocations} allocations");
-        group.bench_function(format!("{tables} tables"), |bencher| bencher.iter(|| black_box(open())));
+        let all: Vec<String> = (0..tables).map(|i| format!("t{i}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        for (what, names) in [("named", &NAMED[..]), ("all", &all[..])] {
+            let open = || engine.open_context(&user, &session, names).expect("resolves");
+            drop(open());
+            let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
+            let context = open();
+            let allocations = ALLOCATIONS.load(Relaxed) - allocations;
+            let held = HELD.load(Relaxed) - held;
+            drop(context);
+            println!("session_cost/{tables} tables, {what} registered: {held} bytes held, {allocations} allocations");
+            let name = format!("{tables} tables, {what} registered");
+            group.bench_function(name, |bencher| bencher.iter(|| black_box(open())));
+        }
         runtime.block_on(engine.close()).expect("closes");
     }
     group.finish();
