@@ -2,10 +2,13 @@
 //! that cannot.
 //!
 //! A sort that spills has to merge what it holds before it can write it, and asks for the memory of that merge as an
-//! operator that cannot spill. Where sorts may fill a pool to its brim, as in DataFusion's greedy one, that request is
-//! the one that fails: `ExternalSorterMerge` of a statement whose rows are more than the pool. DataFusion's fair pool
-//! makes sorts share what is left of it, but takes nothing back from those who came while there was more. So here half
-//! of the pool is never given to operators that can spill, and the merges of sorts leave a quarter to what reads them.
+//! operator that cannot spill: for the batches, which it then no longer holds itself, and for a copy of their keys with
+//! an offset each, which of short rows is larger than the rows. Where sorts may fill a pool to its brim, as in
+//! DataFusion's greedy one, that request is the one that fails: `ExternalSorterMerge` of a statement whose rows are more
+//! than the pool. DataFusion's fair pool makes sorts share what is left of it, but takes nothing back from those who came
+//! while there was more. So here half of the pool is never given to operators that can spill, a byte of a sort takes up
+//! two of their half, the merges under way take up what they hold of it, and merges leave a quarter of the pool to what
+//! reads them. Then the sorts of a statement, which spill at the same time, find memory for all their merges.
 
 use std::fmt;
 
@@ -21,8 +24,42 @@ const SPILLABLE: usize = 2;
 /// The part of the pool that merges of sorted runs leave free for all else, as a divisor. They take as many runs as they
 /// get memory for and can do with two, so they would leave nothing to the operators above them.
 const BEHIND_MERGES: usize = 4;
-/// Of the consumer that such a merge asks for memory as; a number follows.
-const MERGE: &str = "ExternalSorterMerge";
+/// Of the consumers that a sort and its merges ask for memory as; a number follows.
+const SORT: &str = "ExternalSorter[";
+const MERGE: &str = "ExternalSorterMerge[";
+
+/// What an operator does with memory that it is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Merges what it holds and writes that to disk.
+    Sort,
+    /// Writes what it holds to disk.
+    Spiller,
+    /// Fails, and the sort whose it is.
+    Merge,
+    /// Fails.
+    Fixed,
+}
+
+impl Kind {
+    fn of(consumer: &MemoryConsumer) -> Self {
+        match consumer.can_spill() {
+            true if consumer.name().starts_with(SORT) => Self::Sort,
+            true => Self::Spiller,
+            false if consumer.name().starts_with(MERGE) => Self::Merge,
+            false => Self::Fixed,
+        }
+    }
+
+    /// How many bytes of what spillers share one byte takes up.
+    fn weight(self) -> usize {
+        match self {
+            Self::Sort => 2,
+            Self::Spiller | Self::Merge => 1,
+            Self::Fixed => 0,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct StatementPool {
@@ -34,15 +71,21 @@ pub(crate) struct StatementPool {
 struct State {
     /// Operators that can spill.
     spillers: usize,
-    /// Bytes that they hold.
-    spillable: usize,
-    /// Bytes that the others hold.
-    fixed: usize,
+    /// Bytes that all operators hold.
+    held: usize,
+    /// Bytes that are taken up of what spillers share.
+    taken: usize,
 }
 
 impl State {
-    fn held(&mut self, consumer: &MemoryConsumer) -> &mut usize {
-        if consumer.can_spill() { &mut self.spillable } else { &mut self.fixed }
+    fn grow(&mut self, kind: Kind, bytes: usize) {
+        self.held = self.held.saturating_add(bytes);
+        self.taken = self.taken.saturating_add(bytes.saturating_mul(kind.weight()));
+    }
+
+    fn shrink(&mut self, kind: Kind, bytes: usize) {
+        self.held = self.held.saturating_sub(bytes);
+        self.taken = self.taken.saturating_sub(bytes.saturating_mul(kind.weight()));
     }
 }
 
@@ -51,13 +94,16 @@ impl StatementPool {
         Self { bytes, state: Mutex::default() }
     }
 
-    /// Whether an operator that can spill may have `more`. The first half of what all of them share is whose it is
-    /// first, so that one alone does not spill for the sake of others who need nothing; of the rest nobody has more
-    /// than an even part, so that everybody has room to work.
-    fn may_spiller_grow(&self, state: &State, holds: usize, more: usize) -> bool {
+    /// Whether an operator that can spill, and holds so much, may have `more`. The first half of what all of them share
+    /// is whose it is first, so that one alone does not spill for the sake of others who need nothing; of the rest nobody
+    /// has more than an even part. Half of that part is theirs while merges take up all the rest, and whoever holds
+    /// nothing may have one batch: it could not even spill without.
+    fn may_spiller_grow(&self, state: &State, kind: Kind, holds: usize, more: usize) -> bool {
         let all = self.bytes / SPILLABLE;
         let even = all / state.spillers.max(1);
-        state.spillable.saturating_add(more) <= all / 2 || holds.saturating_add(more) <= even
+        let taken = state.taken.saturating_add(more.saturating_mul(kind.weight()));
+        let own = holds.saturating_add(more).saturating_mul(kind.weight());
+        holds == 0 || taken <= all / 2 || own <= even / 2 || taken <= all && own <= even
     }
 }
 
@@ -76,25 +122,22 @@ impl MemoryPool for StatementPool {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        let mut state = self.state.lock();
-        let held = state.held(reservation.consumer());
-        *held = held.saturating_add(additional);
+        self.state.lock().grow(Kind::of(reservation.consumer()), additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        let mut state = self.state.lock();
-        let held = state.held(reservation.consumer());
-        *held = held.saturating_sub(shrink);
+        self.state.lock().shrink(Kind::of(reservation.consumer()), shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let consumer = reservation.consumer();
+        let kind = Kind::of(consumer);
         let mut state = self.state.lock();
-        let kept = if consumer.name().starts_with(MERGE) { self.bytes / BEHIND_MERGES } else { 0 };
-        let free = self.bytes.saturating_sub(state.spillable.saturating_add(state.fixed)).saturating_sub(kept);
-        let refused =
-            additional > free || consumer.can_spill() && !self.may_spiller_grow(&state, reservation.size(), additional);
-        if refused {
+        let kept = if kind == Kind::Merge { self.bytes / BEHIND_MERGES } else { 0 };
+        let free = self.bytes.saturating_sub(state.held).saturating_sub(kept);
+        let is_refused = additional > free
+            || consumer.can_spill() && !self.may_spiller_grow(&state, kind, reservation.size(), additional);
+        if is_refused {
             return Err(resources_datafusion_err!(
                 "{} needs {} more, and all statements together may have {}, of which {} are free",
                 consumer.name(),
@@ -103,13 +146,12 @@ impl MemoryPool for StatementPool {
                 human_readable_size(free)
             ));
         }
-        *state.held(consumer) += additional;
+        state.grow(kind, additional);
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        let state = self.state.lock();
-        state.spillable.saturating_add(state.fixed)
+        self.state.lock().held
     }
 
     fn memory_limit(&self) -> MemoryLimit {

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::*;
 
 fn reservation(pool: &Arc<dyn MemoryPool>, can_spill: bool) -> MemoryReservation {
-    MemoryConsumer::new("test").with_can_spill(can_spill).register(pool)
+    named(pool, "test", can_spill)
+}
+
+fn named(pool: &Arc<dyn MemoryPool>, name: &str, can_spill: bool) -> MemoryReservation {
+    MemoryConsumer::new(name).with_can_spill(can_spill).register(pool)
 }
 
 #[test]
@@ -26,10 +30,29 @@ fn operators_that_can_spill_leave_room_for_those_that_cannot() {
 #[test]
 fn merges_of_sorts_leave_a_quarter_to_what_reads_them() {
     let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
-    let merge = MemoryConsumer::new("ExternalSorterMerge[1]").register(&pool);
+    let merge = named(&pool, "ExternalSorterMerge[1]", false);
     merge.try_grow(750).unwrap();
     assert!(merge.try_grow(1).is_err());
     reservation(&pool, false).try_grow(250).unwrap();
+}
+
+#[test]
+fn sorts_leave_room_for_their_merges() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
+    let [first, second] = ["ExternalSorter[0]", "ExternalSorter[1]"].map(|name| named(&pool, name, true));
+    first.try_grow(125).unwrap();
+    second.try_grow(125).unwrap();
+    assert!(first.try_grow(1).is_err() && second.try_grow(1).is_err(), "each byte of theirs counts twice");
+    let merge = named(&pool, "ExternalSorterMerge[0]", false);
+    merge.try_grow(250).unwrap();
+    first.free();
+    merge.try_grow(250).unwrap();
+    second.free();
+    second.try_grow(62).unwrap();
+    assert!(second.try_grow(1).is_err(), "half of its part, while a merge has all that spillers share");
+    assert!(first.try_grow(30).is_ok(), "one that holds nothing could not go on without a batch");
+    drop(merge);
+    second.try_grow(63).unwrap();
 }
 
 #[test]

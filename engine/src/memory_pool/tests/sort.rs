@@ -22,13 +22,20 @@ async fn engine(memory_limit: usize) -> (tempfile::TempDir, Arc<Engine>) {
     (directory, Engine::open(config).await.unwrap())
 }
 
-async fn sorted(engine: &Arc<Engine>, order: &str) {
+/// The rows in so many parts, which are sorted side by side and merged.
+fn source(parts: i64) -> String {
+    let part = |i| format!("SELECT value FROM generate_series({}, {})", ROWS / parts * i + 1, ROWS / parts * (i + 1));
+    (0..parts).map(part).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+async fn sorted(engine: &Arc<Engine>, parts: i64, order: &str) {
     let admin = engine.login("admin", "x").await.unwrap();
     let session = Arc::new(Session::new(&admin));
     // Neither column comes in its order: 7919 and the number of rows have no common divisor.
     let sql = format!(
         "SELECT concat('N', lpad(CAST(n % 4001 AS TEXT), 5, '0')) AS t, n, concat('some more text of row ', n) AS u FROM \
-         (SELECT (value * 7919) % {ROWS} AS n FROM generate_series(1, {ROWS})) ORDER BY {order}"
+         (SELECT (value * 7919) % {ROWS} AS n FROM ({})) ORDER BY {order}",
+        source(parts)
     );
     let Outcome::Rows { mut rows, .. } = engine.execute(&admin, &session, &sql, Vec::new()).await.unwrap() else {
         panic!("a query returns rows")
@@ -53,11 +60,18 @@ fn keys(batch: &RecordBatch, order: &str) -> Vec<(String, i64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_rows_than_memory_are_sorted() {
     let (_directory, engine) = engine(MEMORY).await;
-    sorted(&engine, "t, n").await;
+    sorted(&engine, 1, "t, n").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sorts_share_a_smaller_memory() {
     let (_directory, engine) = engine(MEMORY / 2).await;
-    tokio::join!(sorted(&engine, "t, n"), sorted(&engine, "n"));
+    tokio::join!(sorted(&engine, 1, "t, n"), sorted(&engine, 1, "n"));
+}
+
+/// Their merges need memory at the same time, and none of them can spill it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_parts_spill_at_once() {
+    let (_directory, engine) = engine(MEMORY).await;
+    sorted(&engine, 5, "t, n").await;
 }
