@@ -20,6 +20,7 @@ use datafusion::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
         planner::{ContextProvider, ExprPlanner, TypePlanner},
     },
+    optimizer::{Analyzer, AnalyzerRule},
     prelude::SessionConfig,
     sql::{
         planner::{ParserOptions, SqlToRel},
@@ -29,8 +30,10 @@ use datafusion::{
 
 use crate::{
     Engine, Identity, Result, Role,
-    functions::{Constant, Functions, WHERE, WHO},
+    functions::{Constant, Functions, Now, WHERE, WHO},
+    moments::ComparedMoments,
     outside::{self, Files},
+    overflow::CheckedArithmetic,
     session::Settings,
     sql::{SystemColumns, types::Types},
     statement::held,
@@ -45,6 +48,14 @@ const SORTS: usize = 64;
 /// and what is read back from disk counts several times, for its columns share one allocation.
 fn batch_rows(memory: usize) -> usize {
     (memory >> 14).clamp(1024, 8192)
+}
+
+/// DataFusion's rules, one before its type coercion and one after it.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ComparedMoments)];
+    rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(CheckedArithmetic::default()));
+    rules
 }
 
 /// What every statement's context is cloned from: configuration, rules, the shared runtime; no functions, no tables.
@@ -81,7 +92,7 @@ impl Template {
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
-            .with_analyzer_rule(Arc::new(crate::overflow::CheckedArithmetic::default()))
+            .with_analyzer_rules(analyzer_rules())
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();
@@ -279,6 +290,9 @@ impl ContextProvider for Context {
         if let Some(name) = WHERE.iter().find(|place| **place == name) {
             let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.settings.schema };
             return Some(Constant::function(name, value));
+        }
+        if Now::NAMES.contains(&name) && self.settings.time_zone != Settings::DEFAULT_TIME_ZONE {
+            return Some(Now::function(&self.settings.time_zone));
         }
         self.functions.scalar.get(name).cloned()
     }

@@ -1,6 +1,8 @@
 //! The SQL functions: one registry for all statements, because cloning DataFusion's maps of built-in functions into
 //! every session costs ten times what the rest of the session does. Functions that say who asks are made per statement.
 
+mod now;
+
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
@@ -19,7 +21,8 @@ use datafusion::{
 };
 use insula_storage::Store;
 
-use crate::engine::FunctionNames;
+use crate::{engine::FunctionNames, session::Settings};
+pub(crate) use now::Now;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +52,9 @@ impl Functions {
         // Where on the host a row's file lies, and how many rows, whoever's, lie before it there.
         for told in ["input_file_name", "file_row_index"] {
             scalar.remove(told);
+        }
+        for name in Now::NAMES {
+            scalar.insert(name.to_owned(), Now::function(Settings::DEFAULT_TIME_ZONE));
         }
         for function in [Id::Snowflake(Arc::clone(store)), Id::Ulid] {
             let function = ScalarUDF::from(IdFunction::new(function));

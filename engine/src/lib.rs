@@ -16,6 +16,7 @@ mod grants;
 mod identity;
 mod ingest;
 mod memory_pool;
+mod moments;
 mod outside;
 mod overflow;
 mod plans;
@@ -29,6 +30,8 @@ mod table;
 mod transaction;
 mod types;
 mod users;
+#[cfg(test)]
+mod world;
 mod write;
 
 pub use audit::{AuditConfig, AuditFigures, Trail};

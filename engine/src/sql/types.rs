@@ -15,7 +15,7 @@ use datafusion::{
 
 /// The digits of a second that a time or timestamp without precision keeps, as in PostgreSQL. Nanoseconds would leave the
 /// years before 1677 and after 2262 out, and with them the customary 9999-12-31.
-const DEFAULT_PRECISION: u64 = 6;
+pub(crate) const DEFAULT_PRECISION: u64 = 6;
 
 /// The type names of one session: its time zone is that of `TIMESTAMP WITH TIME ZONE`.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub(crate) fn keep_digits(statement: &mut Statement) {
     });
 }
 
-fn digits_of_second(text: &str) -> u64 {
+pub(crate) fn digits_of_second(text: &str) -> u64 {
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
     fraction.bytes().take_while(u8::is_ascii_digit).count() as u64
 }
