@@ -16,6 +16,7 @@ use std::{
 };
 
 use arrow::array::{ArrayRef, RecordBatch};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, future::BoxFuture, stream};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ use crate::{
     audit::{self, Event, Trail, Verb},
     size::{batch_bytes, columns_bytes},
 };
+
+mod progress;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +60,8 @@ struct Query {
     /// It is only planned; that is told if it fails.
     is_planned_only: AtomicBool,
     state: watch::Sender<State>,
+    /// How its rows are found, while they are.
+    plan: OnceLock<Weak<dyn ExecutionPlan>>,
 }
 
 /// What the owner of a statement, or an admin, is told of it.
@@ -106,6 +111,7 @@ impl Queries {
             result: OnceLock::new(),
             is_planned_only: AtomicBool::new(false),
             state: watch::Sender::new(State::Running),
+            plan: OnceLock::new(),
         });
         self.live.lock().insert(query.id, Arc::clone(&query));
         Running { registry: Arc::clone(self), query }
@@ -228,6 +234,11 @@ impl Cancel {
         self.0.strong_count() > 0
     }
 
+    /// How far it has come, from 0 to 1, where that is known.
+    pub fn progress(&self) -> Option<f64> {
+        progress::of(&self.0.upgrade()?.plan.get()?.upgrade()?)
+    }
+
     /// Whether it is cancelled: it is not when it has ended already, or commits.
     pub fn cancel(&self) -> bool {
         self.0.upgrade().is_some_and(|query| query.cancel())
@@ -278,7 +289,7 @@ impl Running {
     }
 
     /// How it ended; the first who says so is right.
-    fn ended<T>(&self, result: &Result<T>) {
+    pub(crate) fn ended<T>(&self, result: &Result<T>) {
         let result = result.as_ref().map_or_else(|error| audit::result(error.kind()), |_| audit::OK);
         self.query.result.set(result).ok();
     }
@@ -286,6 +297,11 @@ impl Running {
     /// It has done what it should.
     pub(crate) fn succeeded(&self) {
         self.ended(&Ok(()));
+    }
+
+    /// The plan by which it finds its rows; of several, the first.
+    pub(crate) fn follow(&self, plan: &Arc<dyn ExecutionPlan>) {
+        let _ = self.query.plan.set(Arc::downgrade(plan));
     }
 
     /// Ready when the statement is cancelled, and never otherwise.

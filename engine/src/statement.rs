@@ -5,7 +5,7 @@ mod direct;
 mod explain;
 pub(crate) mod held;
 mod jobs;
-mod many;
+pub(crate) mod many;
 pub(crate) mod output;
 pub(crate) mod parameters;
 pub(crate) mod parts;
@@ -221,7 +221,7 @@ impl<'a> Request<'a> {
     pub async fn query_once(&self, plan: &Plan, params: &[RecordBatch]) -> Result<Outcome> {
         let context = self.context(plan.named)?;
         let query = plan.query(self, &context).await?;
-        let outcome = query::run(context, query, params).await;
+        let outcome = query::run(context, query, params, self.running).await;
         self.running.planned();
         outcome
     }

@@ -1,6 +1,7 @@
 //! Statements that write. Each is a query of ours whose rows go into a write set: the query is planned like any other
 //! SELECT of the user, so that every predicate a SELECT takes works, and the set is committed all or nothing.
 
+mod by_key;
 mod insert;
 mod intake;
 mod plan;
@@ -15,16 +16,17 @@ use datafusion::{
     sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
-use insula_storage::{Store, TableDef, WriteSet, load::Scope};
+use insula_storage::{Store, TableDef, Transaction, WriteSet, load::Scope};
 
 use crate::{
     Error, Result,
     context::Context,
     sql::SystemColumns,
     statement::{Replans, Request, parameters, query, told::names_of_write},
-    transaction::{Turn, too_large},
+    transaction::{Moment, Turn, too_large},
 };
 pub(crate) use intake::Intake;
+use plan::Effect;
 pub(crate) use plan::{WritePlan, rows};
 
 /// A statement that writes one table.
@@ -66,29 +68,15 @@ impl Write {
         self.plan(context)
     }
 
-    /// Runs once per row of parameters, and returns the rows changed. All rows of an INSERT are one commit; executions
-    /// of UPDATE and DELETE follow one another, because each must see what the one before it did.
+    /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those of UPDATE and
+    /// DELETE see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
+    /// then.
     pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
-        let rows = params.iter().map(RecordBatch::num_rows).sum::<usize>();
-        if rows == 0 || matches!(self, Self::Insert(_)) {
-            return self.run_once(request, named, &params).await;
-        }
-        let mut changed = 0;
-        for batch in &params {
-            for row in 0..batch.num_rows() {
-                changed += self.run_once(request, named, &[batch.slice(row, 1)]).await?;
-            }
-        }
-        Ok(changed)
-    }
-
-    /// One execution, planned again where the table was altered under it: nothing was written then.
-    async fn run_once(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         let mut replans = Replans::default();
         loop {
             let result = match self {
-                Self::Insert(_) => self.run_insert(request, named, params).await,
-                _ => self.run_change(request, named, params).await,
+                Self::Insert(_) => self.run_insert(request, named, &params).await,
+                _ => self.run_change(request, named, &params).await,
             };
             match result {
                 Err(error) if replans.allow(request.engine, &error).await? => {}
@@ -106,33 +94,32 @@ impl Write {
         named: SystemColumns,
         params: Vec<RecordBatch>,
     ) -> Result<u64> {
-        let rows = params.iter().map(RecordBatch::num_rows).sum::<usize>();
-        if rows == 0 || matches!(self, Self::Insert(_)) {
-            return self.run_once_within(request, turn, named, &params).await;
+        if let Some(changed) = self.run_once_within(request, turn, named, &params).await? {
+            return Ok(changed);
         }
         let mut changed = 0;
-        for batch in &params {
-            for row in 0..batch.num_rows() {
-                changed += self.run_once_within(request, turn, named, &[batch.slice(row, 1)]).await?;
-            }
+        for row in single_rows(&params) {
+            changed += self.run_once_within(request, turn, named, &[row]).await?.unwrap_or_default();
         }
         Ok(changed)
     }
 
+    /// `None`: the rows of parameters must follow one another.
     async fn run_once_within(
         &self,
         request: &Request<'_>,
         turn: &mut Turn,
         named: SystemColumns,
         params: &[RecordBatch],
-    ) -> Result<u64> {
+    ) -> Result<Option<u64>> {
         let mut replans = Replans::default();
         loop {
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
-            match collect(&context, &plan, params, turn.room()?).await {
-                Ok((set, memory)) => return turn.write(set, memory).await,
+            let Some(executions) = plan.executions(params)? else { return Ok(None) };
+            match collect(&context, &plan, executions, turn.room()?).await {
+                Ok((set, memory)) => return turn.write(set, memory).await.map(Some),
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
                 Err(error) => return Err(error),
             }
@@ -156,13 +143,54 @@ impl Write {
         plan.tell(request)?;
         let store = request.engine.store();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
-        let (set, _memory) = collect(&context, &plan, params, usize::MAX).await?;
+        let Some(executions) = plan.executions(params)? else {
+            let changes = self.run_in_turn(request, named, &context, params).await?;
+            request.running.commits()?;
+            changes.rows.commit_under(&lock).await?;
+            return Ok(changes.count);
+        };
+        let (set, _memory) = collect(&context, &plan, executions, usize::MAX).await?;
         if set.affected() == 0 {
             return Ok(0);
         }
         request.running.commits()?;
         Ok(store.commit(&lock, set).await?.rows)
     }
+
+    /// One execution after the other, each of which sees what is written so far, under the definitions of `first`.
+    async fn run_in_turn(
+        &self,
+        request: &Request<'_>,
+        named: SystemColumns,
+        first: &Context,
+        params: &[RecordBatch],
+    ) -> Result<Changes> {
+        let pool = &first.state().runtime_env().memory_pool;
+        let memory = MemoryConsumer::new("write").register(pool);
+        let mut changes = Changes { rows: request.engine.store().transaction(), count: 0, memory };
+        for row in single_rows(params) {
+            let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
+            let context = Arc::new(request.at(moment).context(named)?);
+            let plan = self.plan(&context)?;
+            let (set, _) = collect(&context, &plan, parameters::executions(plan.query(), &[row])?, usize::MAX).await?;
+            changes.memory.try_resize(changes.rows.memory() + set.memory())?;
+            changes.count += changes.rows.write(set).await?;
+        }
+        Ok(changes)
+    }
+}
+
+/// What the executions of one statement wrote, before its commit.
+struct Changes {
+    rows: Transaction,
+    /// A row that was changed twice counts twice.
+    count: u64,
+    memory: MemoryReservation,
+}
+
+/// Each row by itself.
+fn single_rows(batches: &[RecordBatch]) -> impl Iterator<Item = RecordBatch> {
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1)))
 }
 
 /// Runs the query of an INSERT or REPLACE and takes its rows in.
@@ -189,13 +217,13 @@ pub(crate) async fn take_in(
 async fn collect(
     context: &Arc<Context>,
     plan: &WritePlan,
-    params: &[RecordBatch],
+    executions: Vec<LogicalPlan>,
     room: usize,
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);
-    for execution in parameters::executions(plan.query(), params)? {
+    for execution in executions {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
             plan.add(&mut set, &batch)?;
@@ -211,7 +239,7 @@ async fn collect(
 impl WritePlan {
     /// Inserts the rows of a query into a table that is not there yet.
     pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
-        Self { table, query, effect: plan::Effect::Insert }
+        Self { table, query, effect: Effect::Insert }
     }
 
     /// Tells the statement's place what it is about.
@@ -223,6 +251,17 @@ impl WritePlan {
 
     pub fn query(&self) -> &LogicalPlan {
         &self.query
+    }
+
+    /// The queries that find at one moment all that is written for these rows of parameters; `None` if one of them might
+    /// see what another one did.
+    fn executions(&self, params: &[RecordBatch]) -> Result<Option<Vec<LogicalPlan>>> {
+        let many = params.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
+        match &self.effect {
+            Effect::Update(changed) if many => by_key::executions(&self.query, &self.table, changed, params),
+            Effect::Delete if many => by_key::executions(&self.query, &self.table, &[], params),
+            _ => parameters::executions(&self.query, params).map(Some),
+        }
     }
 
     pub fn table(&self) -> &Arc<TableDef> {

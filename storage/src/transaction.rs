@@ -23,7 +23,7 @@ use crate::{
         pending::{self, Run},
     },
     read::Overlay,
-    write::check,
+    write::{WriteLock, check},
 };
 
 /// The snapshot is taken by the first statement and kept to the end; what a transaction that had none holds is nothing.
@@ -121,28 +121,64 @@ impl Transaction {
     /// All that was written, as one commit, or nothing. `Conflict` if a row of it was committed by somebody else since
     /// the snapshot. A caller that stops waiting once the locks are taken does not stop the commit.
     pub async fn commit(self) -> Result<Commit> {
+        let Some(ready) = self.ready().await? else { return Ok(Commit { seq: Seq(0), rows: 0 }) };
+        let store = Arc::clone(&ready.store);
+        // In the order of the tables' numbers, and each table before its user, so nobody waits in a circle.
+        let mut locks = Vec::with_capacity(ready.changed.len());
+        for (table, user) in &ready.changed {
+            locks.push(store.locks.take(table.id, *user).await);
+        }
+        for (table, user) in &ready.changed {
+            store.check_not_erased(*user, table.id)?;
+            let now = store.view().key_slice(table, *user).map_err(|error| gone(error, table))?;
+            conflict::check(ready.view.key_slice(table, *user)?, now, &ready.overlay[&(table.id, *user)]).await?;
+        }
+        FailPoint::TransactionChecked.reached()?;
+        ready.commit(Box::new(locks)).await.map_err(|error| match error.kind() {
+            ErrorKind::Stale | ErrorKind::NotFound => Error::new(ErrorKind::Conflict, error.message()),
+            _ => error,
+        })
+    }
+
+    /// The same for one that has written one user's rows of one table, under whose lock it was begun: there is nobody it
+    /// could conflict with.
+    pub async fn commit_under(self, lock: &WriteLock) -> Result<Commit> {
+        let Some(ready) = self.ready().await? else { return Ok(Commit { seq: Seq(0), rows: 0 }) };
+        for (table, user) in &ready.changed {
+            if !lock.held().covers(table.id, *user) {
+                return Err(Error::new(ErrorKind::Internal, "a commit came with the lock of another user or table"));
+            }
+            ready.store.check_not_erased(*user, table.id)?;
+        }
+        ready.commit(Box::new(Arc::clone(lock.held()))).await
+    }
+
+    /// `None` if nothing was written. Waits for room first, since what is checked after it is true only as long as nobody
+    /// waits.
+    async fn ready(self) -> Result<Option<Ready>> {
         let Self { store, begun, overlay, tables, marks } = self;
         drop(marks);
-        let Some(Begun { view, .. }) = begun.filter(|_| !overlay.is_empty()) else {
-            return Ok(Commit { seq: Seq(0), rows: 0 });
-        };
-        let changed: Vec<(&Arc<TableDef>, UserNo)> =
-            overlay.keys().filter_map(|(table, user)| Some((tables.get(table)?, *user))).collect();
-        // First, since what the checks find is true only as long as nobody waits.
+        let Some(Begun { view, .. }) = begun.filter(|_| !overlay.is_empty()) else { return Ok(None) };
+        let changed: Vec<(Arc<TableDef>, UserNo)> =
+            overlay.keys().filter_map(|(table, user)| Some((Arc::clone(tables.get(table)?), *user))).collect();
         for (table, _) in &changed {
             store.room(table).await?;
         }
-        // In the order of the tables' numbers, and each table before its user, so nobody waits in a circle.
-        let mut locks = Vec::with_capacity(changed.len());
-        for (table, user) in &changed {
-            locks.push(store.locks.take(table.id, *user).await);
-        }
-        for (table, user) in &changed {
-            store.check_not_erased(*user, table.id)?;
-            let now = store.view().key_slice(table, *user).map_err(|error| gone(error, table))?;
-            conflict::check(view.key_slice(table, *user)?, now, &overlay[&(table.id, *user)]).await?;
-        }
-        FailPoint::TransactionChecked.reached()?;
+        Ok(Some(Ready { store, view, overlay, changed }))
+    }
+}
+
+/// A transaction on its way to the committer.
+struct Ready {
+    store: Arc<Store>,
+    view: Arc<ReadView>,
+    overlay: Arc<Overlay>,
+    changed: Vec<(Arc<TableDef>, UserNo)>,
+}
+
+impl Ready {
+    async fn commit(self, locks: Box<dyn Send>) -> Result<Commit> {
+        let Self { store, view, overlay, changed } = self;
         let is_sync = changed.iter().any(|(table, _)| table.options.durability == Durability::Sync);
         let durability = if is_sync { Durability::Sync } else { Durability::Periodic };
         drop(view);
@@ -151,11 +187,7 @@ impl Transaction {
             rows.extend(pending::into_rows(runs).into_iter().map(|rows| (table, rows)));
         }
         let count = rows.iter().map(|(_, rows)| rows.places.len() as u64).sum();
-        let seq = store.committer.rows_of_all(rows, durability, Box::new(locks)).await;
-        let seq = seq.map_err(|error| match error.kind() {
-            ErrorKind::Stale | ErrorKind::NotFound => Error::new(ErrorKind::Conflict, error.message()),
-            _ => error,
-        })?;
+        let seq = store.committer.rows_of_all(rows, durability, locks).await?;
         Ok(Commit { seq, rows: count })
     }
 }

@@ -55,6 +55,27 @@ def test_executemany(alice, filled):
     assert alice.rows(f"SELECT count(*), min(size) FROM {filled}") == [(13, -2)]
 
 
+def test_a_thousand_rows_are_one_commit(alice, admin, items):
+    count = 1_000
+    assert alice.change(f"INSERT INTO {items} VALUES (?, ?, ?)", [(i, f"n{i}", i) for i in range(count)]) == count
+    admin.change(f"FLUSH TABLE {items}")
+    assert alice.change(f"UPDATE {items} SET size = -size WHERE id = ?", [(i,) for i in range(count)]) == count
+    seqs = f"SELECT count(DISTINCT _seq), sum(size), count(*) FROM {items}"
+    assert alice.rows(seqs) == [(1, -sum(range(count)), count)]
+    assert alice.change(f"UPDATE {items} SET size = size + 1 WHERE id = ?", [(7,), (8,), (7,)]) == 3
+    assert alice.rows(f"SELECT size FROM {items} WHERE id IN (7, 8) ORDER BY id") == [(-5,), (-7,)]
+    assert alice.change(f"DELETE FROM {items} WHERE id = ? AND name = ?", [(1, "n1"), (2, "n1")]) == 1
+
+
+def test_row_700_of_a_batch_fails_and_leaves_nothing(alice, items, refused):
+    alice.change(f"INSERT INTO {items} VALUES (?, ?, ?)", [(i, f"n{i}", i) for i in range(900)])
+    rows = [(0 if i == 700 else 1, i) for i in range(900)]
+    for keys in (lambda i: i, lambda i: i % 899):
+        with refused("InvalidArgument"):
+            alice.change(f"UPDATE {items} SET size = 1 / ? WHERE id = ?", [(by, keys(i)) for by, i in rows])
+        assert alice.rows(f"SELECT sum(size), count(DISTINCT _seq) FROM {items}") == [(sum(range(900)), 1)]
+
+
 def test_a_query_with_many_rows_of_parameters(alice, filled):
     rows = pa.table({"1": pa.array([3, 1, 99, 3])})
     assert alice.rows(f"SELECT id FROM {filled} WHERE id = ?", rows) == [(3,), (1,), (3,)]

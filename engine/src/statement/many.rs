@@ -1,4 +1,5 @@
-//! Many rows of parameters for one `INSERT … VALUES`: one query over the rows, instead of a query for each.
+//! Many rows of parameters for one statement: the rows as a table, and one query over them instead of a query for each
+//! where that is the same. Here for `INSERT … VALUES`; for changes by key see `write/by_key.rs`.
 //!
 //! Drivers send a batch of a thousand rows this way, and planning costs a thousand times what a row does.
 
@@ -16,6 +17,9 @@ use datafusion::{
 };
 
 use crate::Result;
+
+/// No table of a statement has this name.
+const PARAMETERS: &str = "(parameters)";
 
 /// The plan over all rows at once, where its parameters stand in nothing but the single row of its VALUES.
 pub(super) fn over_rows(plan: &LogicalPlan, rows: &[RecordBatch]) -> Result<Option<LogicalPlan>> {
@@ -51,31 +55,38 @@ fn is_projected_row(plan: &LogicalPlan) -> Result<bool> {
 }
 
 fn of_rows(values: &Values, rows: &[RecordBatch]) -> datafusion::error::Result<LogicalPlan> {
+    let scan = LogicalPlanBuilder::from(scan(rows)?);
+    let row = values.values.first().into_iter().flatten().zip(values.schema.fields());
+    let columns =
+        row.map(|(expr, field)| Ok(cast(as_columns(expr.clone())?, field.data_type().clone()).alias(field.name())));
+    scan.project(columns.collect::<datafusion::error::Result<Vec<_>>>()?)?.build()
+}
+
+/// The rows of parameters as a table.
+pub(crate) fn scan(rows: &[RecordBatch]) -> datafusion::error::Result<LogicalPlan> {
     let schema = rows.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
     let table = MemTable::try_new(schema, vec![rows.to_vec()])?;
-    let scan = LogicalPlanBuilder::scan("parameters", provider_as_source(Arc::new(table)), None)?;
-    let row = values.values.first().into_iter().flatten().zip(values.schema.fields());
-    let columns = row.map(|(expr, field)| {
-        let expr = expr.clone().transform_up(|expr| match expr {
-            Expr::Placeholder(parameter) => {
-                Ok(Transformed::yes(Expr::Column(Column::new(Some("parameters"), parameter.id))))
-            }
-            other => Ok(Transformed::no(other)),
-        })?;
-        Ok(cast(expr.data, field.data_type().clone()).alias(field.name()))
-    });
-    scan.project(columns.collect::<datafusion::error::Result<Vec<_>>>()?)?.build()
+    LogicalPlanBuilder::scan(PARAMETERS, provider_as_source(Arc::new(table)), None)?.build()
+}
+
+/// The expression with columns of that table in the place of its parameters.
+pub(crate) fn as_columns(expr: Expr) -> datafusion::error::Result<Expr> {
+    let named = expr.transform_up(|expr| match expr {
+        Expr::Placeholder(parameter) => Ok(Transformed::yes(Expr::Column(Column::new(Some(PARAMETERS), parameter.id)))),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(named.data)
 }
 
 fn is_parameter(expr: &Expr) -> bool {
     matches!(expr, Expr::Placeholder(_))
 }
 
-fn is_subquery(expr: &Expr) -> bool {
+pub(crate) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_))
 }
 
-fn holds(expr: &Expr, what: impl Fn(&Expr) -> bool) -> Result<bool> {
+pub(crate) fn holds(expr: &Expr, what: impl Fn(&Expr) -> bool) -> Result<bool> {
     let mut found = false;
     expr.apply(|expr| {
         found |= what(expr);

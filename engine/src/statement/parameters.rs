@@ -171,6 +171,11 @@ impl Bindings {
         Ok(Self { batches: batches?, next: (0, 0), bare: false })
     }
 
+    /// All of them, of the declared types.
+    pub fn into_batches(self) -> Vec<RecordBatch> {
+        self.batches
+    }
+
     /// The outer `None` is the end; the inner one is a statement without parameters.
     pub fn take_next(&mut self) -> Result<Option<Option<Vec<ScalarValue>>>> {
         if std::mem::take(&mut self.bare) {

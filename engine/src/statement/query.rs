@@ -29,7 +29,7 @@ use super::{
     told::{Names, names_of},
 };
 use crate::{
-    Error, Identity, Outcome, Result, RowStream,
+    Error, Identity, Outcome, Result, RowStream, Running,
     context::Context,
     table::{PointRead, owner_of},
 };
@@ -177,14 +177,23 @@ fn each_expression(plan: &LogicalPlan, visit: &mut impl FnMut(&Expr)) -> Result<
     Ok(())
 }
 
-pub(super) async fn run(context: Context, query: Arc<Query>, params: &[RecordBatch]) -> Result<Outcome> {
+pub(super) async fn run(
+    context: Context,
+    query: Arc<Query>,
+    params: &[RecordBatch],
+    running: &Running,
+) -> Result<Outcome> {
     let bound = params.first().map(RecordBatch::schema);
     let (parameters, schema) = query.schemas(bound.as_deref())?;
     let mut bindings = Bindings::new(&parameters, params)?;
     let context = Arc::new(context);
     // The first one is planned before the call returns, so that its errors are the statement's and not the stream's.
     let first = match bindings.take_next()? {
-        Some(values) => stream_of(&context, query.physical(&context, values).await?)?,
+        Some(values) => {
+            let physical = query.physical(&context, values).await?;
+            running.follow(&physical);
+            stream_of(&context, physical)?
+        }
         None => stream::empty().boxed(),
     };
     let is_analyze = matches!(query.logical, LogicalPlan::Analyze(_));
