@@ -376,6 +376,29 @@ impl Engine {
         self.transactions.find(user, id)
     }
 
+    /// Ends a transaction that a call names. While that takes it is among the statements that run, as the SQL of the same
+    /// effect is.
+    pub async fn end_transaction(
+        &self,
+        user: &Identity,
+        session: &Arc<Session>,
+        transaction: &Arc<Transaction>,
+        commits: bool,
+    ) -> Result<()> {
+        let text = if commits { "COMMIT" } else { "ROLLBACK" };
+        let running = self.begin(user, session, &text.into());
+        running.does(Verb::Transaction);
+        let ended = match commits {
+            true => self.commit(transaction).await,
+            false => {
+                self.roll_back(transaction).await;
+                Ok(())
+            }
+        };
+        running.ended(&ended);
+        ended
+    }
+
     /// Stores all that the transaction has written, or nothing: then it is `Aborted`, or names another reason.
     pub async fn commit(&self, transaction: &Arc<Transaction>) -> Result<()> {
         transaction.commit().await?;

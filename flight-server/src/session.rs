@@ -75,6 +75,11 @@ impl Sessions {
         (session, open.len() > before)
     }
 
+    /// Whether a client's session is open.
+    pub fn knows(&self, key: &Key) -> bool {
+        self.open.lock().contains_key(key)
+    }
+
     /// The next request of this client starts from the defaults.
     pub fn close(&self, key: &Key) {
         let closed = self.open.lock().remove(key);
@@ -115,7 +120,7 @@ impl Sessions {
 fn opened(user: &Identity, schema: Option<&str>) -> Session {
     let session = Session::new(user);
     if let Some(schema) = schema {
-        // Any name can be set; one that does not exist shows in the first statement.
+        // Any name can be set; whether it exists has been looked at.
         let _ = session.set("schema", schema);
     }
     session

@@ -212,6 +212,11 @@ impl Execution {
         all
     }
 
+    /// How far it has come, where that is known.
+    pub fn progress(&self) -> Option<f64> {
+        self.running.lock().cancels.last().and_then(Cancel::progress)
+    }
+
     /// From now on.
     pub fn renew(&self) {
         *self.expires.lock() = Instant::now() + TICKET_LIFETIME;

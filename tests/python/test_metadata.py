@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from adbc_driver_flightsql import dbapi
 
-from demo import flightsql
+from demo import adbc, flightsql
 
 
 @pytest.fixture
@@ -137,3 +137,14 @@ def test_what_is_not_there_says_so(alice):
     client = alice.flight()
     with pytest.raises(pa.ArrowNotImplementedError, match="NoSuchAction"):
         client.action("NoSuchAction", b"")
+
+
+def test_a_schema_of_the_connection_that_does_not_exist_is_refused_at_once(server, alice, namespace, refused):
+    """JDBC's driver makes this header of what its URL says."""
+    header = adbc.HEADER + "schema"
+    options = {"username": alice.name, "password": alice.password}
+    with refused("NotFound", "nowhere", "public"):
+        with dbapi.connect(server.url, options | {header: "nowhere"}, autocommit=True) as connection:
+            adbc.scalar(connection, "SELECT 1")
+    with dbapi.connect(server.url, options | {header: namespace}, autocommit=True) as connection:
+        assert adbc.scalar(connection, "SELECT current_schema()") == namespace

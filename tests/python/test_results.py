@@ -33,6 +33,26 @@ def test_partitions_are_read_apart_and_are_the_whole(alice, filled):
     assert sorted(ids) == list(range(1, 6001))
 
 
+def test_a_query_with_a_filter_comes_in_parts(alice, filled):
+    connection = alice.connect()
+    connection.adbc_connection.set_options(**{HEADER + "x-insula-partitions": "on"})
+    with connection.cursor() as cursor:
+        sql = f"SELECT upper(v) AS u, id * 2 AS twice FROM {filled} WHERE id % 2 = 0 AND v LIKE 'row %'"
+        partitions, schema = cursor.adbc_execute_partitions(sql)
+        assert schema.names == ["u", "twice"] and len(partitions) > 1
+        # All parts are of the moment of the question.
+        alice.change(f"DELETE FROM {filled}")
+        for _ in range(2):
+            found = []
+            for partition in partitions:
+                cursor.adbc_read_partition(partition)
+                found += cursor.fetch_arrow_table().to_pylist()
+            assert sorted(row["twice"] for row in found) == list(range(4, 12001, 4))
+            assert all(row["u"] == f"ROW {row['twice'] // 2}" for row in found)
+        whole, _ = cursor.adbc_execute_partitions(f"SELECT id FROM {filled} WHERE id > 5 ORDER BY id")
+        assert len(whole) == 1
+
+
 def test_compressed_rows_are_the_rows(alice, filled):
     plain = alice.query(f"SELECT * FROM {filled} ORDER BY id")
     for way in ("lz4", "zstd"):

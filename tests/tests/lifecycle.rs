@@ -147,6 +147,20 @@ async fn polling_starts_a_query_and_brings_its_rows() {
 }
 
 #[tokio::test]
+async fn polling_tells_how_far_a_query_has_come() {
+    let server = Server::dev();
+    let (admin, alice) = (server.client("admin").await, server.client("alice").await);
+    execute(&admin, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    execute(&alice, "INSERT INTO t SELECT value FROM generate_series(1, 100000)").await;
+    execute(&admin, "FLUSH TABLE t").await;
+    let sql = "SELECT count(*) FROM t a, t b WHERE (a.id * b.id) % 1000003 = 7";
+    let first = poll(&alice, descriptor(sql)).await.expect("an answer");
+    assert!(first.flight_descriptor.is_some(), "not complete");
+    let progress = first.progress.expect("the table knows how many rows it has");
+    assert!(progress > 0.0 && progress < 1.0, "{progress}");
+}
+
+#[tokio::test]
 async fn a_polled_query_is_cancelled_by_its_flight_info() {
     let server = Server::dev();
     let (alice, bob) = (server.client("alice").await, server.client("bob").await);

@@ -28,6 +28,9 @@ fn reads_keys(plan: &LogicalPlan) -> Result<bool> {
         LogicalPlan::Projection(Projection { input, .. })
         | LogicalPlan::Filter(Filter { input, .. })
         | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => reads_keys(input),
+        // What is explained is the plan that runs.
+        LogicalPlan::Explain(explain) => reads_keys(&explain.plan),
+        LogicalPlan::Analyze(analyze) => reads_keys(&analyze.input),
         LogicalPlan::TableScan(scan) => scans_keys(scan),
         _ => Ok(false),
     }

@@ -23,7 +23,8 @@ pub struct Parts {
     tables: Names,
 }
 
-/// The query's parts, if it has more than one and no order among them.
+/// The query's parts, if it has more than one. A query that was asked for in an order has one, in which it is merged;
+/// rows of a part come in the order of its file.
 pub(super) async fn of_query(
     user: UserNo,
     context: Context,
@@ -36,7 +37,7 @@ pub(super) async fn of_query(
     let (Some(values), None) = (bindings.take_next()?, bindings.take_next()?) else { return Ok(None) };
     let context = context.without_exchanges();
     let physical = query.physical(&context, values).await?;
-    let is_split = physical.output_partitioning().partition_count() > 1 && physical.output_ordering().is_none();
+    let is_split = physical.output_partitioning().partition_count() > 1;
     Ok((is_split && is_repeatable(&physical)?).then(|| {
         let tables = Arc::clone(query.tables());
         Parts { user, context: Arc::new(context), physical, schema, tables }

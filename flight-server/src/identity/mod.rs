@@ -125,7 +125,7 @@ impl Authenticator {
             None => user,
         };
         let session_key = Key { user: identity.no, origin };
-        let (session, is_new) = self.sessions.resolve(session_key, &identity, metadata::schema(headers));
+        let (session, is_new) = self.session(session_key, &identity, metadata::schema(headers))?;
         if is_new || proved_anew {
             let trail = self.engine.trail();
             trail.note(attempt.login(&identity));
@@ -135,6 +135,20 @@ impl Authenticator {
         let limit = Deadline::new(&HeaderMap::new(), self.config.statement_timeout);
         let format = Format::of(headers)?;
         Ok(Caller { identity, session, session_key, deadline, limit, format, new_token })
+    }
+
+    /// `schema`: of a session that is new. A driver that was given one relies on it, so its first call says what is wrong.
+    fn session(&self, key: Key, user: &Identity, schema: Option<&str>) -> Result<(Arc<Session>, bool), Status> {
+        if let Some(schema) = schema.filter(|_| !self.sessions.knows(&key)) {
+            let names = self.engine.namespaces(user);
+            if !names.iter().any(|name| name == schema) {
+                return Err(Status::not_found(format!(
+                    "the schema \"{schema}\" of the connection's settings does not exist; there are {}",
+                    names.join(", ")
+                )));
+            }
+        }
+        Ok(self.sessions.resolve(key, user, schema))
     }
 
     /// Who it is, and the era of their password, which was read before anything was checked.

@@ -53,8 +53,10 @@ impl Service {
         let expiration_time = info.endpoint.first().and_then(|endpoint| endpoint.expiration_time);
         Ok(match is_ready {
             true => PollInfo { expiration_time, ..complete(info) },
-            // How far a query has come is not known before its end, so `progress` stays unset.
-            false => PollInfo { info: Some(info), flight_descriptor: Some(next), progress: None, expiration_time },
+            false => {
+                let progress = execution.progress();
+                PollInfo { info: Some(info), flight_descriptor: Some(next), progress, expiration_time }
+            }
         })
     }
 

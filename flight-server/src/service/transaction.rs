@@ -50,17 +50,14 @@ impl Service {
     ) -> Result<(), Status> {
         let action = request.action();
         let transaction = self.transaction(caller, &request.transaction_id)?;
-        let engine = Arc::clone(&self.engine);
-        let work = async move {
-            match action {
-                EndTransaction::Commit => engine.commit(&transaction).await.map_err(status::of),
-                EndTransaction::Rollback => {
-                    engine.roll_back(&transaction).await;
-                    Ok(())
-                }
-                EndTransaction::Unspecified => Err(unspecified("EndTransaction", "COMMIT or ROLLBACK")),
-            }
+        let commits = match action {
+            EndTransaction::Commit => true,
+            EndTransaction::Rollback => false,
+            EndTransaction::Unspecified => return Err(unspecified("EndTransaction", "COMMIT or ROLLBACK")),
         };
+        let (engine, user, session) = (Arc::clone(&self.engine), caller.identity.clone(), Arc::clone(&caller.session));
+        let work =
+            async move { engine.end_transaction(&user, &session, &transaction, commits).await.map_err(status::of) };
         self.executor.run(work).await?
     }
 
