@@ -15,6 +15,7 @@ use datafusion::{
         listing::{ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl},
         listing_table_factory::ListingTableFactory,
     },
+    error::DataFusionError,
     execution::{SessionState, SessionStateDefaults},
     logical_expr::{DdlStatement, LogicalPlan},
     sql::{
@@ -86,6 +87,12 @@ pub(crate) fn refusal(what: &str) -> Error {
     ))
 }
 
+/// Whatever it is that a file lacks, the statement asks for the wrong one.
+fn unreadable(path: &str, error: &DataFusionError) -> Error {
+    let message = error.strip_backtrace();
+    Error::invalid(format!("\"{path}\" cannot be read as a table: {}", message.lines().next().unwrap_or_default()))
+}
+
 /// Is this the name of a file rather than of a table?
 pub(crate) fn is_path(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
@@ -155,7 +162,8 @@ async fn create_table(request: &Request<'_>, context: &Context, create: Parsed) 
             location.push('/');
         }
     }
-    let table = ListingTableFactory::new().create(&state_of(context)?, &create).await?;
+    let table = ListingTableFactory::new().create(&state_of(context)?, &create).await;
+    let table = table.map_err(|error| unreadable(&create.locations.join(", "), &error))?;
     request.session.set_external(name, Some(table));
     Ok(0)
 }
@@ -223,9 +231,9 @@ impl Files {
             let state = state_of(context)?;
             let directory = Path::new(&path).is_dir() && !path.ends_with('/');
             let url = ListingTableUrl::parse(if directory { format!("{path}/") } else { path.clone() })?;
-            let config = ListingTableConfig::new(url).infer(&state).await?;
-            let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
-            self.0.lock().get_or_insert_default().insert(path, table);
+            let config = ListingTableConfig::new(url).infer(&state).await;
+            let table = config.and_then(ListingTable::try_new).map_err(|error| unreadable(&path, &error))?;
+            self.0.lock().get_or_insert_default().insert(path, Arc::new(table));
         }
         Ok(())
     }

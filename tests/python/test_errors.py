@@ -71,9 +71,9 @@ def test_integer_overflow(alice, items, refused, expression):
 
 def test_a_path_is_no_table(alice, refused):
     for path in ("/etc/passwd", "file:///etc/passwd", "x.parquet"):
-        with refused("NotFound"):
+        with refused("PermissionDenied", "--allow-external"):
             alice.rows(f'SELECT * FROM "{path}"')
-        with refused("NotFound"):
+        with refused("PermissionDenied", "--allow-external"):
             alice.rows(f"SELECT * FROM '{path}'")
 
 

@@ -105,3 +105,13 @@ def test_no_function_tells_where_a_row_lies(admin, alice, items, refused, functi
     admin.change(f"FLUSH TABLE {items}")
     with refused("InvalidArgument", function):
         alice.rows(f"SELECT {function}() FROM {items}")
+def test_what_is_not_there_is_told(outside, refused):
+    admin, _, directory = outside
+    with refused("InvalidArgument"):
+        admin.rows(f"SELECT * FROM '{directory}/missing.parquet'")
+    with refused("InvalidArgument"):
+        admin.change(f"COPY (SELECT 1 AS one) TO '{directory}/x.unknown'")
+    with refused("InvalidArgument"):
+        admin.change("COPY nonsense")
+
+

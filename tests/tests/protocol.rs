@@ -343,7 +343,7 @@ async fn errors_have_their_codes_and_name_the_thing() {
         ("DROP TABLE t", Code::PermissionDenied, ""),
         ("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", Code::PermissionDenied, ""),
         ("COPY t TO '/tmp/x.csv'", Code::PermissionDenied, ""),
-        ("SELECT * FROM '/etc/passwd'", Code::NotFound, ""),
+        ("SELECT * FROM '/etc/passwd'", Code::PermissionDenied, "--allow-external"),
     ] {
         let message = refused(&alice, sql, code).await;
         assert!(message.contains(named), "{sql}: {message}");
