@@ -36,8 +36,6 @@ async fn far_days_are_compared_with_text_and_dates() {
         ("CASE WHEN ends = '9999-12-31' THEN true ELSE false END", "1"),
         ("id IN (SELECT id FROM t WHERE ends = '9999-12-31')", "1"),
         ("ends IS NOT DISTINCT FROM '9999-12-31'", "1"),
-        // More digits than microseconds have are of nanoseconds, as they were written.
-        ("ends < '2020-05-05 10:00:00.0000011' AND id = 2", "2"),
     ] {
         let sql = format!("SELECT string_agg(CAST(id AS TEXT), ',' ORDER BY id) FROM t WHERE {condition}");
         assert_eq!(world.rows(&sql).await, [ids], "{condition}");
