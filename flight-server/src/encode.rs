@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     compute::cast,
     datatypes::{DataType, FieldRef, Schema, SchemaRef},
     error::ArrowError,
@@ -182,9 +182,39 @@ fn columns_to_wire(columns: &[ArrayRef], rows: usize, wire: &SchemaRef) -> Resul
         return Err(ArrowError::SchemaError("a batch does not have the columns that were announced".into()));
     }
     let columns = columns.iter().zip(wire.fields()).map(|(column, field)| match field.data_type() {
-        same if same == column.data_type() => Ok(Arc::clone(column)),
-        other => cast(column, other),
+        same if same == column.data_type() => without_rest(column),
+        other => without_rest(&cast(column, other)?),
     });
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(wire), columns.collect::<Result<_, _>>()?, &options)
+}
+
+/// The column with nothing behind its views but its own values. Views point into the pages that were decoded, where rows
+/// of other users lie beside them, and a message of views carries whole buffers.
+fn without_rest(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match column.data_type() {
+        DataType::Utf8View => Ok(Arc::new(column.as_string_view().gc())),
+        DataType::BinaryView => Ok(Arc::new(column.as_binary_view().gc())),
+        nested if has_views(nested) => {
+            let plain = wire_type(nested, Types { views: false, dictionaries: true });
+            plain.map_or_else(|| Ok(Arc::clone(column)), |plain| cast(&cast(column, &plain)?, nested))
+        }
+        _ => Ok(Arc::clone(column)),
+    }
+}
+
+fn has_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => true,
+        DataType::Dictionary(_, values) => has_views(values),
+        DataType::RunEndEncoded(_, values) => has_views(values.data_type()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => has_views(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
+        _ => false,
+    }
 }

@@ -104,3 +104,27 @@ async fn the_schema_is_sent_without_rows() {
     assert_eq!(sent.len(), 1);
     assert_eq!(Schema::try_from(&sent[0]).unwrap(), *schema);
 }
+
+/// A view points into what was decoded, where other users' values lie beside its own.
+#[tokio::test]
+async fn messages_of_views_hold_no_bytes_that_are_not_their_rows() {
+    let decoded = StringViewArray::from(vec!["the text of a neighbour, long", "the own text, as long as that"]);
+    let own: ArrayRef = Arc::new(decoded.slice(1, 1));
+    let bytes: ArrayRef = Arc::new(cast(&decoded, &DataType::BinaryView).unwrap().slice(1, 1));
+    let fields = Fields::from(vec![Field::new("w", DataType::Utf8View, true)]);
+    let nested: ArrayRef = Arc::new(StructArray::new(fields, vec![Arc::clone(&own)], None));
+    let item = Arc::new(Field::new_list_field(DataType::Utf8View, true));
+    let list = ListArray::new(item, arrow::buffer::OffsetBuffer::from_lengths([1]), Arc::clone(&own), None);
+    let columns = [("own", own), ("bytes", bytes), ("nested", nested), ("list", Arc::new(list) as ArrayRef)];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for views in [false, true] {
+        let types = Types { views, dictionaries: views };
+        let encoding = Encoding { format: Format { types, ..PLAIN.format }, ..PLAIN };
+        let wire = wire_schema(&batch.schema(), types);
+        let messages = batches(wire, encoding, vec![batch.clone()]).unwrap();
+        let messages: Vec<FlightData> = messages.try_collect().await.unwrap();
+        let sent: Vec<u8> = messages.iter().flat_map(|message| message.data_body.to_vec()).collect();
+        let holds = |text: &str| sent.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("the own text, as long as that") && !holds("neighbour"), "views: {views}");
+    }
+}
