@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use datafusion::{
+    common::tree_node::TreeNode,
     datasource::source_as_provider,
     error::Result,
     execution::SessionState,
-    logical_expr::{Filter, LogicalPlan, Projection, SubqueryAlias, TableScan},
+    logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, TableScan},
     physical_plan::ExecutionPlan,
 };
 
@@ -25,15 +26,25 @@ pub(super) async fn plan(context: &Context, optimized: &LogicalPlan) -> Result<A
 
 fn reads_keys(plan: &LogicalPlan) -> Result<bool> {
     match plan {
-        LogicalPlan::Projection(Projection { input, .. })
-        | LogicalPlan::Filter(Filter { input, .. })
-        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => reads_keys(input),
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            Ok(!expr.iter().any(has_subquery) && reads_keys(input)?)
+        }
+        LogicalPlan::Filter(Filter { predicate, input, .. }) => Ok(!has_subquery(predicate) && reads_keys(input)?),
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => reads_keys(input),
         // What is explained is the plan that runs.
         LogicalPlan::Explain(explain) => reads_keys(&explain.plan),
         LogicalPlan::Analyze(analyze) => reads_keys(&analyze.input),
         LogicalPlan::TableScan(scan) => scans_keys(scan),
         _ => Ok(false),
     }
+}
+
+/// A subquery is a plan of its own, which may need the optimizer.
+fn has_subquery(expr: &Expr) -> bool {
+    let is_subquery = |expr: &Expr| {
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    };
+    expr.exists(is_subquery).unwrap_or(true)
 }
 
 fn scans_keys(scan: &TableScan) -> Result<bool> {
