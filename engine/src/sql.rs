@@ -2,6 +2,7 @@
 //! [`command`]s or sqlparser's syntax tree.
 
 pub(crate) mod command;
+mod depth;
 pub(crate) mod execute_as;
 pub(crate) mod redact;
 pub(crate) mod types;
@@ -74,6 +75,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| Error::invalid(format!("syntax error: {e}")))?;
+    depth::check(&tokens)?;
     number_placeholders(&mut tokens)?;
     let named = named_columns(&tokens);
     let statement = match Command::parse(&tokens)? {
