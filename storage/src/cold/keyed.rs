@@ -7,8 +7,9 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, new_empty_array},
+    array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array},
     compute::{concat_batches, interleave_record_batch},
+    datatypes::UInt64Type,
 };
 use futures::TryStreamExt;
 use insula_proto::UserNo;
@@ -18,6 +19,7 @@ use super::{ColdFile, ColdTier, rows::to_stored};
 use crate::{Error, ErrorKind, KeyCodec, KeyRows, Result, TableDef, TableSlice};
 
 /// Of the stored schema.
+const USER_NO: usize = 0;
 const DELETED: usize = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -104,6 +106,8 @@ impl ColdTier {
         let mut found = Vec::new();
         for key in wanted.iter() {
             let Some(rows) = entry.block_of(key) else { continue };
+            #[cfg(test)]
+            let rows = tests::misread(rows, file.rows);
             let block = self.block(table, file, user, rows.clone()).await?;
             let live = |at: &usize| !u32::try_from(rows.start + *at as u64).is_ok_and(|row| replaced.contains(row));
             found.extend(block.find(key).filter(live).map(|at| (block, at)));
@@ -134,11 +138,21 @@ impl ColdTier {
             return Err(lost("a block of rows is cut short"));
         }
         let rows = to_stored(table, file, &decoded)?;
+        guard(&rows, user)?;
         let key: Vec<_> = table.stored_key().into_iter().map(|column| Arc::clone(rows.column(column))).collect();
         let block = Arc::new(Block { keys: KeyCodec::new(table)?.encode(&key)?, rows });
         self.blocks.insert(place, Arc::clone(&block), block.memory());
         Ok(block)
     }
+}
+
+/// Nothing is remembered as a user's that is not theirs.
+fn guard(rows: &RecordBatch, user: UserNo) -> Result<()> {
+    let owners = rows.column(USER_NO).as_primitive::<UInt64Type>();
+    if owners.null_count() == 0 && owners.values().iter().all(|owner| *owner == user.0) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Internal, "a look-up in the cold tier met a row that is not its user's"))
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl UserHot {
     /// A cursor at the user's first key of the range in one generation. Whatever the range says, the user's prefix
     /// bounds it on both sides.
     fn cursor(&self, generation: u32, range: &KeyRange, total_order: bool) -> Result<Cursor> {
-        let prefix = key::prefix(self.table.id, Generation(generation), self.user);
+        let prefix = self.prefix(generation);
         let lower = [prefix.as_slice(), &range.lower].concat();
         let upper = self.upper(&prefix, range);
         let mut cursor = self.snapshot.cursor(Family::Hot, lower.clone(), upper, total_order)?;
@@ -136,7 +136,20 @@ impl UserHot {
         Ok(cursor)
     }
 
+    /// What all of the user's keys of one generation begin with.
+    fn prefix(&self, generation: u32) -> [u8; key::PREFIX] {
+        #[cfg(test)]
+        if let Some(user) = tests::misread::user() {
+            return key::prefix(self.table.id, Generation(generation), user);
+        }
+        key::prefix(self.table.id, Generation(generation), self.user)
+    }
+
     fn upper(&self, prefix: &[u8], range: &KeyRange) -> Vec<u8> {
+        #[cfg(test)]
+        if tests::misread::is_unbounded() {
+            return key::after_prefix(&prefix[..USER_AT]);
+        }
         match &range.upper {
             Some(upper) => [prefix, upper].concat(),
             None => key::after_prefix(prefix),
@@ -206,7 +219,7 @@ impl UserHot {
             let mut cursor = self.cursor(generation, range, true)?;
             let Some(first) = cursor.key() else { continue };
             let first = self.primary(first)?;
-            let prefix = key::prefix(self.table.id, Generation(generation), self.user);
+            let prefix = self.prefix(generation);
             cursor.seek_back(&self.upper(&prefix, range))?;
             let last = cursor.key().map(|stored| self.primary(stored)).transpose()?.unwrap_or_else(|| first.clone());
             bounds = Some(match bounds {

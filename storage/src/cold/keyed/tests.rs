@@ -4,6 +4,16 @@ use insula_proto::UserNo;
 use super::*;
 use crate::{Store, TableOptions, notes::*};
 
+thread_local! {
+    static SHIFT: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+}
+
+/// The rows of a block as an index would have them that is wrong by some rows.
+pub(super) fn misread(rows: Range<u64>, all: u64) -> Range<u64> {
+    let shifted = |row: u64| row.saturating_add_signed(SHIFT.get()).min(all);
+    shifted(rows.start)..shifted(rows.end)
+}
+
 /// `(id, note)` of the rows that a fresh view finds under these keys.
 async fn found(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, ids: &[i64]) -> Vec<(i64, String)> {
     let keys = KeyCodec::new(table).unwrap().encode(&[Arc::new(Int64Array::from(ids.to_vec()))]).unwrap();
@@ -61,5 +71,30 @@ async fn a_remembered_block_does_not_bring_back_what_was_replaced() {
     let slice = before.slice(&table, ALICE).unwrap();
     let keys = KeyCodec::new(&table).unwrap().encode(&[Arc::new(Int64Array::from(vec![1, 3]))]).unwrap();
     assert_eq!(slice.cold_keys(&keys, &[0], false).await.unwrap().num_rows(), 2);
+    store.close().await.unwrap();
+}
+
+/// Wherever the rows of another lie, before or behind one's own or among them: the look-up fails, and nothing of them is
+/// remembered for the next one.
+#[tokio::test]
+async fn a_look_up_that_meets_rows_of_others_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let table = notes(&store, TableOptions::default()).await;
+    for user in [ALICE, BOB, UserNo(9)] {
+        let rows: Vec<_> = (0..8).map(|id| (id, "of somebody")).collect();
+        insert(&store, &table, user, &rows).await;
+    }
+    store.flush(table.id).await.unwrap();
+    let keys = KeyCodec::new(&table).unwrap().encode(&[Arc::new(Int64Array::from(vec![0, 3, 7]))]).unwrap();
+    let slice = store.view().slice(&table, BOB).unwrap();
+    for shift in [-8, -7, -1, 1, 3, 8] {
+        SHIFT.set(shift);
+        let error = slice.cold_keys(&keys, &[0], false).await.expect_err("rows of others");
+        SHIFT.set(0);
+        assert_eq!(error.kind(), ErrorKind::Internal, "shifted by {shift}: {error}");
+        assert!(error.message().contains("not its user's"), "{error}");
+    }
+    assert_eq!(slice.cold_keys(&keys, &[0], false).await.unwrap().num_rows(), 3);
     store.close().await.unwrap();
 }

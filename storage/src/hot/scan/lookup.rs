@@ -1,6 +1,6 @@
 //! Single keys of one user: whether they are in the hot tier, and their newest version.
 
-use insula_proto::{Generation, Seq};
+use insula_proto::Seq;
 
 use super::UserHot;
 use crate::{
@@ -58,7 +58,7 @@ impl Lookup {
             // A cursor at its end, or already past the key, needs no seek: loads in key order cost next to nothing.
             let at = |cursor: &Cursor| cursor.key().map(|stored| primary(stored).cmp(key));
             if at(cursor) == Some(std::cmp::Ordering::Less) {
-                let prefix = key::prefix(self.hot.table.id, Generation(*generation), self.hot.user);
+                let prefix = self.hot.prefix(*generation);
                 cursor.seek(&[prefix.as_slice(), key].concat())?;
             }
             if at(cursor) == Some(std::cmp::Ordering::Equal) {

@@ -223,3 +223,85 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+/// The bounds of a scan as they would be after a mistake.
+pub(super) mod misread {
+    use std::cell::Cell;
+
+    use insula_proto::UserNo;
+
+    thread_local! {
+        static USER: Cell<Option<UserNo>> = const { Cell::new(None) };
+        static UNBOUNDED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Whose prefix is sought instead of the user's own.
+    pub fn user() -> Option<UserNo> {
+        USER.get()
+    }
+
+    /// The scan goes on to the last user of the generation.
+    pub fn is_unbounded() -> bool {
+        UNBOUNDED.get()
+    }
+
+    pub fn as_if<T>(user: Option<u64>, unbounded: bool, read: impl FnOnce() -> T) -> T {
+        USER.set(user.map(UserNo));
+        UNBOUNDED.set(unbounded);
+        let result = read();
+        USER.set(None);
+        UNBOUNDED.set(false);
+        result
+    }
+}
+
+#[test]
+fn whatever_the_bounds_no_row_of_another_is_read() {
+    let version = |generation, user, key| Version { generation, user, key, value: key, deleted: false };
+    let bench = Bench::new(&[version(1, 1, 5), version(1, 2, 5), version(2, 2, 6), version(1, 3, 5), version(3, 3, 7)]);
+    let range = KeyBounds::Range(KeyRange { lower: bench.key(5), upper: None });
+    let single = KeyBounds::Keys(Arc::new(
+        KeyCodec::new(&bench.table).unwrap().encode(&[Arc::new(Int32Array::from(vec![5]))]).unwrap(),
+    ));
+    let read = |wanted: &KeyBounds| -> Vec<(&str, Result<usize>)> {
+        let hot = bench.hot(2, 1..=3);
+        let all_rows = || -> Result<usize> {
+            let mut rows = hot.rows(wanted, &[4], 10, true)?;
+            let mut found = 0;
+            while let Some(batch) = rows.next_batch()? {
+                found += batch.num_rows();
+            }
+            Ok(found)
+        };
+        let mut lookup = hot.lookup();
+        let seen = [
+            ("rows", all_rows()),
+            ("keys", hot.keys(wanted).map(|keys| keys.len())),
+            ("bounds", hot.span(wanted).map(|span| usize::from(span.is_some()))),
+            ("size", hot.size().map(|(rows, _)| rows as usize)),
+            ("presence", lookup.presence(&bench.key(5)).map(|presence| usize::from(presence == Presence::Live))),
+        ];
+        seen.into()
+    };
+    for wanted in [&KeyBounds::All, &range, &single] {
+        for (what, found) in read(wanted) {
+            assert!(found.unwrap() > 0, "{what} of {wanted:?}");
+        }
+        for stranger in [1, 3] {
+            for (what, found) in misread::as_if(Some(stranger), false, || read(wanted)) {
+                let error = found.expect_err(what);
+                assert_eq!(error.kind(), ErrorKind::Internal, "{what} of {wanted:?}: {error}");
+            }
+        }
+    }
+    // Without the upper bound, RocksDB still stops where the prefix ends, but for cursors that go backwards, too.
+    for wanted in [&KeyBounds::All, &range] {
+        let own = read(wanted);
+        for ((what, own), (_, found)) in own.into_iter().zip(misread::as_if(None, true, || read(wanted))) {
+            match found {
+                Ok(found) => assert_eq!(found, own.unwrap(), "{what} of {wanted:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Internal, "{what} of {wanted:?}: {error}"),
+            }
+        }
+    }
+}
