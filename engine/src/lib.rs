@@ -12,6 +12,8 @@ mod context;
 mod engine;
 mod error;
 mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod grants;
 mod identity;
 mod ingest;

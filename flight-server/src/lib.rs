@@ -11,6 +11,8 @@ mod deadline;
 mod encode;
 mod executor;
 mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod http;
 mod identity;

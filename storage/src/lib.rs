@@ -17,6 +17,8 @@ mod fail_points;
 mod faulty;
 mod figures;
 mod flush;
+#[doc(hidden)]
+pub mod fuzz;
 mod hot;
 mod jobs;
 pub mod load;

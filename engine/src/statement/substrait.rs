@@ -40,7 +40,7 @@ pub fn substrait_version() -> String {
     format!("{}.{}.{}", version.major_number, version.minor_number, version.patch_number)
 }
 
-pub(super) fn decode(message: &[u8]) -> Result<Message> {
+pub(crate) fn decode(message: &[u8]) -> Result<Message> {
     let plan = deserialize_bytes(message).map_err(|e| Error::invalid(format!("malformed Substrait plan: {e}")))?;
     // The consumer takes it for granted that a root has an input.
     let rootless = |relation: &plan_rel::RelType| matches!(relation, plan_rel::RelType::Root(r) if r.input.is_none());

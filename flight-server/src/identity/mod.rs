@@ -6,7 +6,7 @@ mod attempt;
 pub mod certificate;
 pub mod jwt;
 pub mod layer;
-mod metadata;
+pub mod metadata;
 mod throttle;
 pub mod tokens;
 

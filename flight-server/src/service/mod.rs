@@ -47,6 +47,7 @@ use crate::{
     status,
 };
 
+pub(crate) use put::decoded;
 use query::Rows;
 
 type Answer<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>;
@@ -99,7 +100,7 @@ fn user_column(metadata: &MetadataMap) -> Result<Option<String>, Status> {
 }
 
 /// The Flight SQL command in a descriptor or ticket.
-fn command(bytes: &[u8], place: &str) -> Result<Command, Status> {
+pub(crate) fn command(bytes: &[u8], place: &str) -> Result<Command, Status> {
     let malformed =
         |e: &dyn std::fmt::Display| Status::invalid_argument(format!("malformed {place}: no Flight SQL command ({e})"));
     let any = Any::decode(bytes).map_err(|e| malformed(&e))?;

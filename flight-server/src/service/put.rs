@@ -1,6 +1,6 @@
 //! DoPut: updates, parameters of prepared statements, and bulk ingest.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -8,7 +8,7 @@ use arrow::{
 };
 use arrow_flight::{
     FlightData,
-    decode::{DecodedPayload, FlightDataDecoder},
+    decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder},
     error::FlightError,
     sql::{
         Command, CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
@@ -29,7 +29,7 @@ use crate::{
     status,
 };
 
-type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
+pub(crate) type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
 
 impl Service {
     /// The answer's `app_metadata`.
@@ -160,9 +160,17 @@ impl Service {
     }
 }
 
+/// The messages of a client, decoded. Arrow's reader takes more for granted than it should of messages from outside, and
+/// panics.
+pub(crate) fn decoded(messages: Incoming) -> BoxStream<'static, Result<DecodedFlightData, FlightError>> {
+    let decoder = AssertUnwindSafe(FlightDataDecoder::new(messages)).catch_unwind();
+    let malformed = || Err(FlightError::DecodeError("it says of itself what is not so".to_owned()));
+    decoder.map(move |item| item.unwrap_or_else(|_| malformed())).boxed()
+}
+
 /// Schema and rows of a stream; `None` if it ended before its schema.
 async fn batches(messages: Incoming) -> Result<Option<(SchemaRef, insula_engine::RowStream)>, Status> {
-    let mut decoder = FlightDataDecoder::new(messages);
+    let mut decoder = decoded(messages);
     let schema: Arc<Schema> = loop {
         match decoder.try_next().await.map_err(|error| status::of(refusal(error)))? {
             None => return Ok(None),

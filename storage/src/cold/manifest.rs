@@ -215,7 +215,11 @@ pub(crate) fn intents(db: &Arc<Db>) -> Result<Vec<Intent>> {
 }
 
 pub(crate) fn put(batch: &mut Batch, table: TableId, manifest: &Manifest) {
-    batch.put(Family::Manifest, key(MANIFEST, table), record::seal(&manifest.to_proto().encode_to_vec()));
+    batch.put(Family::Manifest, key(MANIFEST, table), record_of(manifest));
+}
+
+pub(super) fn record_of(manifest: &Manifest) -> Vec<u8> {
+    record::seal(&manifest.to_proto().encode_to_vec())
 }
 
 pub(crate) fn put_intent(batch: &mut Batch, intent: &Intent) {
@@ -264,7 +268,7 @@ fn table_of(key: &[u8]) -> Result<TableId> {
     Ok(TableId(u32::from_be_bytes(number)))
 }
 
-fn open_manifest(table: TableId, value: &[u8]) -> Result<Manifest> {
+pub(super) fn open_manifest(table: TableId, value: &[u8]) -> Result<Manifest> {
     Manifest::from_proto(decode(value, &format!("manifest of table {table}"))?)
 }
 

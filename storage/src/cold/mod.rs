@@ -13,6 +13,7 @@ mod files;
 pub(crate) mod find;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod fuzz;
 mod keyed;
 pub(crate) mod layout;
 pub(crate) mod manifest;

@@ -12,6 +12,7 @@ pub(crate) mod committer;
 pub(crate) mod db;
 pub(crate) mod decode;
 pub(crate) mod decoded;
+pub(crate) mod fuzz;
 pub mod key;
 pub(crate) mod last_writes;
 pub(crate) mod pending;

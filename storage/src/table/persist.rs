@@ -83,7 +83,9 @@ impl TableDef {
 
 fn column(column: proto::Column) -> Result<ColumnDef> {
     let schema = root_as_schema(&column.field).map_err(|e| damaged(&format!("has a broken column: {e}")))?;
-    let schema = fb_to_schema(schema);
+    // It panics at types that Arrow does not know.
+    let schema = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fb_to_schema(schema)))
+        .map_err(|_| damaged("has a column of an unknown type"))?;
     let field: Arc<Field> = schema.fields().first().cloned().ok_or_else(|| damaged("has an empty column"))?;
     let initial = column.initial.map(|bytes| Initial::from_bytes(&bytes, &field)).transpose()?;
     Ok(ColumnDef { id: ColumnId(column.id), field, default: column.default, initial })
