@@ -25,3 +25,13 @@ def test_every_test_that_the_table_of_calls_names_is_there():
         if not re.search(rf'(def|fn|func|void) {re.escape(name)}\b|(test\(|expect )"{re.escape(name)}"', sources)
     ]  # fmt: skip
     assert not missing
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    model = (ROOT / "docs" / "security.md").read_text().split("## Threat model")[1].split("\n## ")[0]
+    rows = [line for line in model.splitlines() if line.startswith("|")]
+    names = {name for row in rows for name in re.findall("`([a-z][a-z_0-9]+)`", row.rsplit("|", 2)[1])}
+    names |= set(re.findall(r"`([a-z]+(?:_[a-z]+){3,})`", model))
+    assert len(names) > 30
+    sources = "".join(path.read_text() for pattern in ("*/src/**/*.rs", "*/tests/**/*.rs", *TESTS) for path in ROOT.glob(pattern))
+    assert not [name for name in names if not re.search(rf"(def|fn) {re.escape(name)}\b", sources)]
