@@ -31,6 +31,8 @@ use crate::{
 
 mod progress;
 
+use progress::Scans;
+
 #[cfg(test)]
 mod tests;
 
@@ -60,8 +62,8 @@ struct Query {
     /// It is only planned; that is told if it fails.
     is_planned_only: AtomicBool,
     state: watch::Sender<State>,
-    /// How its rows are found, while they are.
-    plan: OnceLock<Weak<dyn ExecutionPlan>>,
+    /// By which its rows are found.
+    scans: OnceLock<Scans>,
 }
 
 /// What the owner of a statement, or an admin, is told of it.
@@ -111,7 +113,7 @@ impl Queries {
             result: OnceLock::new(),
             is_planned_only: AtomicBool::new(false),
             state: watch::Sender::new(State::Running),
-            plan: OnceLock::new(),
+            scans: OnceLock::new(),
         });
         self.live.lock().insert(query.id, Arc::clone(&query));
         Running { registry: Arc::clone(self), query }
@@ -236,7 +238,7 @@ impl Cancel {
 
     /// How far it has come, from 0 to 1, where that is known.
     pub fn progress(&self) -> Option<f64> {
-        progress::of(&self.0.upgrade()?.plan.get()?.upgrade()?)
+        self.0.upgrade()?.scans.get()?.progress()
     }
 
     /// Whether it is cancelled: it is not when it has ended already, or commits.
@@ -301,7 +303,7 @@ impl Running {
 
     /// The plan by which it finds its rows; of several, the first.
     pub(crate) fn follow(&self, plan: &Arc<dyn ExecutionPlan>) {
-        let _ = self.query.plan.set(Arc::downgrade(plan));
+        self.query.scans.get_or_init(|| Scans::of(plan));
     }
 
     /// Ready when the statement is cancelled, and never otherwise.
