@@ -21,7 +21,7 @@ use object_store::local::LocalFileSystem;
 use crate::{
     AuditConfig, GrantInfo, Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
     UserInfo,
-    audit::{Trail, Verb},
+    audit::{self, Event, Trail, Verb},
     catalog::Catalog,
     context::Template,
     functions::Functions,
@@ -331,7 +331,11 @@ impl Engine {
 
     /// Cancels a statement of the user, or as admin of anybody.
     pub fn kill(&self, user: &Identity, query: &str) -> Result<()> {
-        self.queries.kill(user, query)
+        let killed = self.queries.kill(user, query);
+        let result = killed.as_ref().map_or_else(|error| audit::result(error.kind()), |()| audit::OK);
+        let event = Event { verb: Some(Verb::Kill), ..Event::new(audit::Kind::Statement, result) };
+        self.trail.note(event.by(user));
+        killed
     }
 
     /// Cancels whatever a session has left running.

@@ -1,6 +1,8 @@
 //! What a batch's rows take, as Arrow has them: of a slice its own part and not the buffers that it shares. Cheap enough
 //! to be asked of every batch that leaves.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::DataType,
@@ -31,12 +33,29 @@ fn array_bytes(array: &ArrayRef) -> usize {
         DataType::Utf8View => rows * 16 + array.as_string_view().lengths().map(beyond_view).sum::<usize>(),
         DataType::BinaryView => rows * 16 + array.as_binary_view().lengths().map(beyond_view).sum::<usize>(),
         DataType::FixedSizeBinary(width) => rows * usize::try_from(*width).unwrap_or_default(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            rows * 4 + child_bytes(list.values(), list.value_offsets())
+        }
+        DataType::Map(_, _) => {
+            let map = array.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            rows * 4 + child_bytes(&entries, map.value_offsets())
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(array_bytes).sum(),
         other => match other.primitive_width() {
             Some(width) => rows * width,
             None => return array.to_data().get_slice_memory_size().unwrap_or_default(),
         },
     };
     values + validity
+}
+
+/// Of those that the offsets mean: a slice of a list has all values of the whole one.
+fn child_bytes(values: &ArrayRef, offsets: &[i32]) -> usize {
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return 0 };
+    let (first, last) = (usize::try_from(*first).unwrap_or_default(), usize::try_from(*last).unwrap_or_default());
+    array_bytes(&values.slice(first.min(values.len()), last.min(values.len()).saturating_sub(first)))
 }
 
 fn beyond_view(length: u32) -> usize {

@@ -209,7 +209,10 @@ impl<'a> Request<'a> {
                     self.running.touches(&definition.names());
                     definition.run(self, plan.named).await.map(Outcome::Count)
                 }
-                Work::Utility(utility) => utility.run(self).await,
+                Work::Utility(utility) => {
+                    self.running.touches(&utility.names());
+                    utility.run(self).await
+                }
                 Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
                 Work::Outside(outside) => outside.run(self, self.context(plan.named)?).await.map(Outcome::Count),
                 Work::Query(_) | Work::Write(_) => Err(Error::internal("a text changed its meaning")),

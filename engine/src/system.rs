@@ -10,6 +10,7 @@
 mod catalog;
 mod fields;
 mod information;
+mod people;
 mod rows;
 mod scan;
 mod server;
@@ -57,8 +58,8 @@ impl View {
 
 /// All of them.
 pub(crate) fn views() -> impl Iterator<Item = &'static View> {
-    let groups: [&'static [View]; 5] =
-        [&information::VIEWS, &catalog::VIEWS, &server::VIEWS, &storage::VIEWS, &work::VIEWS];
+    let groups: [&'static [View]; 6] =
+        [&information::VIEWS, &catalog::VIEWS, &people::VIEWS, &server::VIEWS, &storage::VIEWS, &work::VIEWS];
     groups.into_iter().flatten()
 }
 
@@ -118,15 +119,29 @@ pub(crate) struct SystemTable {
     asking: Asking,
 }
 
+/// The one of this name; `None` where the namespace is none of the server's. `current`: namespace of one-part names.
+pub(crate) fn named(parts: &[String], current: &str) -> Result<Option<&'static View>> {
+    let (namespace, name) = match parts {
+        [name] => (current, name),
+        [namespace, name] => (namespace.as_str(), name),
+        [catalog, namespace, name] if catalog == Engine::CATALOG => (namespace.as_str(), name),
+        _ => return Ok(None),
+    };
+    if NAMESPACES.contains(&namespace) { view(namespace, name).map(Some) } else { Ok(None) }
+}
+
+fn view(namespace: &str, name: &str) -> Result<&'static View> {
+    let mut own = views().filter(|view| view.namespace == namespace);
+    own.find(|view| view.name == name).ok_or_else(|| {
+        let names = views().filter(|view| view.namespace == namespace).map(|view| view.name);
+        let hint = nearest(name, names).map(|n| format!("; did you mean \"{namespace}.{n}\"?")).unwrap_or_default();
+        Error::not_found(format!("table \"{namespace}.{name}\" does not exist{hint}"))
+    })
+}
+
 impl SystemTable {
     pub fn new(namespace: &str, name: &str, asking: Asking) -> Result<Self> {
-        let mut own = views().filter(|view| view.namespace == namespace);
-        let view = own.find(|view| view.name == name).ok_or_else(|| {
-            let names = views().filter(|view| view.namespace == namespace).map(|view| view.name);
-            let hint = nearest(name, names).map(|n| format!("; did you mean \"{namespace}.{n}\"?")).unwrap_or_default();
-            Error::not_found(format!("table \"{namespace}.{name}\" does not exist{hint}"))
-        })?;
-        Ok(Self { view, asking })
+        Ok(Self { view: view(namespace, name)?, asking })
     }
 
     /// With its namespace.

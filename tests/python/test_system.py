@@ -37,7 +37,7 @@ def neighbours(new_user, items):
 def test_no_table_of_the_server_tells_a_user_of_another(neighbours, items):
     alice, bob, canary = neighbours
     tables = listed(alice)
-    assert len(tables) >= 17, tables
+    assert len(tables) >= 19, tables
     for namespace, table in tables:
         seen = alice.query(f"SELECT * FROM {namespace}.{table}").to_pylist()
         text = repr(seen)
@@ -135,6 +135,23 @@ def test_storage_is_a_users_own_and_an_admins_sum(neighbours, admin, items):
     assert admin.rows("SELECT count(*) FROM system.jobs WHERE job = 'flush'")[0][0] > 0
 
 
+def test_users_and_grants(alice, bob, admin, namespace):
+    admin.change(f"CREATE SHARED TABLE {namespace}.hidden (id INT PRIMARY KEY) WITH (grants = 'none')")
+    admin.change(f"GRANT INSERT ON {namespace}.hidden TO {quoted(bob.name)}")
+    assert alice.rows('SELECT "user", role, has_password FROM system.users') == [(alice.name, "user", True)]
+    everybody = dict(admin.rows('SELECT "user", role FROM system.users'))
+    assert everybody["admin"] == "admin" and everybody[bob.name] == "user"
+    grants = f"SELECT privilege, grantee FROM system.grants WHERE namespace = '{namespace}'"
+    assert bob.rows(grants) == [("INSERT", bob.name)] == admin.rows(grants)
+    assert alice.rows(grants) == []
+    for listing in ["system.tables", "system.columns", "system.table_history"]:
+        seen = f"SELECT count(*) FROM {listing} WHERE namespace = '{namespace}'"
+        assert alice.rows(seen) == [(0,)] and bob.rows(seen) == [(1,)], f"{listing} shows a hidden table"
+    for listing in ["tables", "columns", "table_constraints", "key_column_usage"]:
+        assert alice.rows(f"SELECT * FROM information_schema.{listing} WHERE table_schema = '{namespace}'") == []
+    assert alice.rows(f"SELECT tables FROM system.namespaces WHERE namespace = '{namespace}'") == [(0,)]
+
+
 def test_sessions_and_settings(alice, bob, admin):
     bob.rows("SELECT 1")
     assert {user for (user,) in alice.rows('SELECT "user" FROM system.sessions')} == {alice.name}
@@ -208,6 +225,14 @@ def test_who_runs_as_another_is_named_beside_them(server, alice, bob, admin):
     assert set(alice.rows(entry.format(mark, hashes))) == {(alice.name, bob.name, True)}
     assert bob.rows(f"SELECT text FROM system.audit WHERE \"user\" = '{alice.name}' AND actor = '{bob.name}'")[0] == (None,)
     assert bob.rows("SELECT count(*) FROM system.audit WHERE event = 'run_as'")[0][0] > 0
+
+
+def test_tables_of_the_server_are_described(alice):
+    described = alice.rows("DESCRIBE system.sessions")
+    assert described[0] == ("user", "Utf8", False, None, None) and len(described) == 4
+    assert alice.rows("SHOW COLUMNS FROM insula.system.sessions") == described
+    with pytest.raises(Exception, match="sessions"):
+        alice.rows("DESCRIBE system.session")
 
 
 def test_misspelt_names_get_the_nearest(alice, refused):

@@ -77,6 +77,18 @@ impl Utility {
     }
 }
 
+impl Utility {
+    /// As the statement writes them.
+    pub fn names(&self) -> Names {
+        match self {
+            Self::FlushTable(name) | Self::CompactTable(name) | Self::ShowColumns(name) | Self::TableHistory(name) => {
+                [name.join(".").into()].into()
+            }
+            _ => Arc::default(),
+        }
+    }
+}
+
 /// The tables that a query reads.
 pub(super) fn names_of(plan: &LogicalPlan) -> Result<Names> {
     let mut names = BTreeSet::new();

@@ -14,6 +14,7 @@ use super::{Request, jobs};
 use crate::{
     Error, ErrorKind, Outcome, Result, Role,
     sql::{SystemColumns, command::Command, normalize, parts},
+    system,
 };
 
 #[derive(Debug)]
@@ -143,7 +144,13 @@ impl Utility {
             Self::ShowTables => tables(request),
             Self::ShowColumns(name) => {
                 let context = request.context(SystemColumns::default())?;
-                describe(context.tables.definition(&name)?)
+                match system::named(&name, &context.settings.schema)? {
+                    Some(view) => describe(&view.schema(), &[], |_| None),
+                    None => {
+                        let table = context.tables.definition(&name)?;
+                        describe(&table.schema(), &table.key, |i| table.columns[i].default.as_deref())
+                    }
+                }
             }
             Self::Backup(url) => {
                 request.user.require_admin("BACKUP DATABASE")?;
@@ -247,16 +254,18 @@ fn tables(request: &Request<'_>) -> Vec<ArrayRef> {
     ]
 }
 
-fn describe(table: &TableDef) -> Vec<ArrayRef> {
-    let columns = || table.columns.iter();
-    let types: Vec<String> = columns().map(|c| c.field.data_type().to_string()).collect();
-    let position = |i: usize| table.key.iter().position(|key| *key == i).map(|p| p as i64 + 1);
+/// `key`: indices of the key's columns.
+fn describe<'a>(schema: &Schema, key: &[usize], default: impl Fn(usize) -> Option<&'a str>) -> Vec<ArrayRef> {
+    let columns = || schema.fields().iter();
+    let types: Vec<String> = columns().map(|field| field.data_type().to_string()).collect();
+    let position = |i: usize| key.iter().position(|key| *key == i).map(|p| p as i64 + 1);
+    let all = || 0..schema.fields().len();
     vec![
-        texts(columns().map(|c| c.field.name().as_str())),
+        texts(columns().map(|field| field.name().as_str())),
         texts(types.iter().map(String::as_str)),
-        Arc::new(columns().map(|c| Some(c.field.is_nullable())).collect::<BooleanArray>()),
-        Arc::new(columns().map(|c| c.default.as_deref()).collect::<StringArray>()),
-        Arc::new((0..table.columns.len()).map(position).collect::<Int64Array>()),
+        Arc::new(columns().map(|field| Some(field.is_nullable())).collect::<BooleanArray>()),
+        Arc::new(all().map(default).collect::<StringArray>()),
+        Arc::new(all().map(position).collect::<Int64Array>()),
     ]
 }
 

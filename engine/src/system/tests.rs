@@ -13,6 +13,8 @@ fn names_are_unique_and_each_has_columns() {
         "tables",
         "columns",
         "table_history",
+        "users",
+        "grants",
         "files",
         "jobs",
         "sessions",
