@@ -1,6 +1,6 @@
 """One file per workload, with its `TITLE` and `run(run) -> Result`."""
 
-from bench.workloads import analytics, bulk, floor, insert, memory, native, point, tpch, users
+from bench.workloads import analytics, bulk, floor, insert, memory, native, noisy, point, sessions, tpch, users
 
 ALL = {
     "insert": insert,
@@ -12,4 +12,6 @@ ALL = {
     "users": users,
     "memory": memory,
     "native": native,
+    "noisy": noisy,
+    "sessions": sessions,
 }

@@ -23,7 +23,13 @@ impl World {
         let dir = tempfile::tempdir().expect("directory");
         let store = StoreConfig::new(dir.path().to_path_buf());
         let transactions = Default::default();
-        let config = EngineConfig { store, memory_limit: 1 << 30, admin_password: Some("bench".into()), transactions };
+        let config = EngineConfig {
+            store,
+            memory_limit: 1 << 30,
+            limits: Default::default(),
+            admin_password: Some("bench".into()),
+            transactions,
+        };
         let engine = Engine::open(config).await.expect("opens");
         let user = engine.vouched("admin").await.expect("admin");
         let session = Arc::new(Session::new(&user));

@@ -44,6 +44,7 @@ async fn engine(tables: usize, dir: &std::path::Path) -> (Arc<Engine>, Identity,
         store,
         memory_limit: 1 << 30,
         transactions: Default::default(),
+        limits: Default::default(),
         admin_password: Some("bench".into()),
     };
     let engine = Engine::open(config).await.expect("opens");

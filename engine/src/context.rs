@@ -15,7 +15,7 @@ use datafusion::{
     common::{TableReference, config::ConfigOptions, file_options::file_type::FileType, plan_datafusion_err},
     datasource::{cte_worktable::CteWorkTable, provider_as_source},
     error::Result as PlanResult,
-    execution::{SessionState, SessionStateBuilder, TaskContext, runtime_env::RuntimeEnv},
+    execution::{SessionState, SessionStateBuilder, TaskContext, memory_pool::MemoryPool, runtime_env::RuntimeEnv},
     logical_expr::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
         planner::{ContextProvider, ExprPlanner, TypePlanner},
@@ -35,6 +35,7 @@ use crate::{
     outside::{self, Files},
     overflow::CheckedArithmetic,
     session::Settings,
+    share::Share,
     sql::{SystemColumns, types::Types},
     statement::held,
     system::{self, Asking, SystemTable},
@@ -72,7 +73,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// `memory`: bytes of all statements together.
+    /// `memory`: bytes of the statements of one user.
     pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>, engine: Weak<Engine>) -> Self {
         let mut config = SessionConfig::new()
             .with_batch_size(batch_rows(memory))
@@ -108,13 +109,13 @@ impl Template {
         user.role == Role::Admin && self.external.load(Ordering::Relaxed)
     }
 
-    /// What all statements share: the memory pool, the disk manager, the caches.
+    /// What all statements share: caches, and where files are.
     pub fn runtime(&self) -> &RuntimeEnv {
         self.state.runtime_env()
     }
 
     /// A context for one statement of `user`.
-    pub fn context(&self, user: &Identity, settings: Settings, tables: Arc<Tables>) -> Context {
+    pub fn context(&self, user: &Identity, settings: Settings, tables: Arc<Tables>, share: &Arc<Share>) -> Context {
         let mut state = self.state.clone();
         state.register_catalog_list(Arc::new(CatalogList(Arc::clone(&tables))));
         if settings.time_zone != Settings::DEFAULT_TIME_ZONE {
@@ -130,6 +131,7 @@ impl Template {
             engine: Weak::clone(&self.engine),
             outside: self.reaches_outside(user).then(Files::default),
             user: user.clone(),
+            share: Arc::clone(share),
             settings,
             tables,
         }
@@ -146,6 +148,7 @@ pub(crate) struct Context {
     /// Files that the statement names, of a user who may name some.
     outside: Option<Files>,
     user: Identity,
+    share: Arc<Share>,
     pub settings: Settings,
     pub tables: Arc<Tables>,
 }
@@ -224,10 +227,15 @@ impl Context {
         self
     }
 
-    /// What operators run with.
-    pub fn task(&self) -> Arc<TaskContext> {
+    /// Memory of the statement's user.
+    pub fn pool(&self) -> Arc<dyn MemoryPool> {
+        Arc::clone(&self.share) as _
+    }
+
+    /// What operators run with: memory and temporary files of the statement's user.
+    pub fn task(&self) -> Result<Arc<TaskContext>> {
         let none = HashMap::new;
-        Arc::new(TaskContext::new(
+        Ok(Arc::new(TaskContext::new(
             None,
             self.state.session_id().to_owned(),
             self.state.config().clone(),
@@ -235,8 +243,8 @@ impl Context {
             HashMap::new(),
             HashMap::new(),
             HashMap::new(),
-            Arc::clone(self.state.runtime_env()),
-        ))
+            self.share.runtime()?,
+        )))
     }
 }
 

@@ -19,8 +19,9 @@ use insula_storage::{CheckReport, Figures, Finding, Store, StoreConfig};
 use object_store::local::LocalFileSystem;
 
 use crate::{
-    AuditConfig, GrantInfo, Identity, Parts, Plan, QueryInfo, Result, Running, Session, Transaction, TransactionLimits,
-    UserInfo,
+    AuditConfig, GrantInfo, Identity, Limits, Parts, Plan, QueryInfo, Result, Running, Session, Transaction,
+    TransactionLimits, UserInfo, Weight,
+    admission::Admission,
     audit::{self, Event, Trail, Verb},
     catalog::Catalog,
     context::Template,
@@ -28,6 +29,7 @@ use crate::{
     memory_pool::StatementPool,
     plans::Plans,
     running::Queries,
+    share::Shares,
     statement::Request,
     system::{self, Host},
     table::OBJECT_STORE_URL,
@@ -39,6 +41,7 @@ pub struct EngineConfig {
     pub store: StoreConfig,
     /// Bytes of all statements together.
     pub memory_limit: usize,
+    pub limits: Limits,
     pub transactions: TransactionLimits,
     /// Password of `admin` at first start; `None`: a random one, written to `DATA_DIR/admin-password` (0600).
     pub admin_password: Option<String>,
@@ -120,8 +123,24 @@ pub struct Engine {
     trail: Arc<Trail>,
     /// The server around it, once it is there.
     host: OnceLock<Weak<dyn Host>>,
-    /// Bytes of all statements together.
-    memory_limit: usize,
+    shares: Arc<Shares>,
+    admission: Arc<Admission>,
+    limits: Limits,
+}
+
+/// What statements take now, of all users or of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Heavy statements that compute.
+    pub computing: usize,
+    /// Heavy statements that wait for their turn.
+    pub waiting: usize,
+    /// Bytes that statements have reserved.
+    pub memory: usize,
+    /// Bytes that they may reserve.
+    pub memory_limit: usize,
+    /// Bytes of temporary files.
+    pub spilled: u64,
 }
 
 impl Engine {
@@ -145,14 +164,32 @@ impl Engine {
         let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;
         let catalog = Catalog::open(Arc::clone(&store), |no| users.identity(no).is_ok()).await?;
         let functions = Arc::new(Functions::new(&store));
-        let runtime = runtime(&store, config.memory_limit, data_dir.join("spill"))?;
-        let transactions = Transactions::new(&store, &runtime.memory_pool, config.transactions);
+        let pool = Arc::new(StatementPool::new(config.memory_limit));
+        let runtime = runtime(&store, &pool, data_dir.join("spill"))?;
+        let limits = config.limits;
+        let shares = Shares::new(Arc::clone(&runtime), pool, limits);
+        let admission = Arc::new(Admission::new(limits));
+        let transactions = Transactions::new(&store, &shares, config.transactions);
         let queries = Queries::new(Arc::clone(&trail));
-        let (plans, memory_limit) = (Plans::new(), config.memory_limit);
+        let (plans, memory) = (Plans::new(), config.memory_limit.min(limits.user_memory));
         Ok(Arc::new_cyclic(|own| {
-            let template = Template::new(runtime, config.memory_limit, Arc::clone(&functions), own.clone());
+            let template = Template::new(runtime, memory, Arc::clone(&functions), own.clone());
             let host = OnceLock::new();
-            Self { store, catalog, users, functions, template, transactions, plans, queries, trail, host, memory_limit }
+            Self {
+                store,
+                catalog,
+                users,
+                functions,
+                template,
+                transactions,
+                plans,
+                queries,
+                trail,
+                host,
+                shares,
+                admission,
+                limits,
+            }
         }))
     }
 
@@ -255,7 +292,18 @@ impl Engine {
 
     /// Enters a statement among those that run, where its user sees it and can end it.
     pub fn begin(&self, user: &Identity, session: &Arc<Session>, text: &Arc<str>) -> Running {
-        self.queries.begin(user, session, text)
+        self.queries.begin(user, session, text, self.shares.of(user.no))
+    }
+
+    /// The same for a statement that is to be run with these parameters, which it must be by [`Self::run`].
+    pub fn begin_run(&self, user: &Identity, session: &Arc<Session>, plan: &Plan, params: &[RecordBatch]) -> Running {
+        let mut running = self.begin(user, session, plan.text());
+        let rows = params.iter().map(RecordBatch::num_rows).sum();
+        let namespace = || session.settings_of(user).map(|settings| settings.schema);
+        if plan.weight(rows, &self.catalog.snapshot(), &namespace) == Weight::Heavy {
+            running.needs(self.admission.slot(user.no));
+        }
+        running
     }
 
     /// Runs one statement. `params`: batches whose columns are `$1, $2, …`; each row is one execution; a query's results
@@ -270,7 +318,14 @@ impl Engine {
     ) -> Result<Outcome> {
         running.does(plan.verb);
         let request = Request::new(self, user, session, &running);
-        match running.guard(Box::pin(request.execute(plan, params))).await? {
+        let work = async {
+            // Before its snapshot is taken, and before there is a future of the size that planning takes: many may wait.
+            if plan.is_query() && !session.in_transaction() {
+                running.enter().await?;
+            }
+            Box::pin(request.execute(plan, params)).await
+        };
+        match running.guard(work).await? {
             Outcome::Rows { schema, rows } => Ok(Outcome::Rows { schema, rows: running.watch(rows) }),
             Outcome::Count(count) => {
                 running.changed(count);
@@ -316,7 +371,8 @@ impl Engine {
         params: Vec<RecordBatch>,
     ) -> Result<Outcome> {
         let plan = self.plan(user, sql)?;
-        self.run(user, session, &plan, params, self.begin(user, session, plan.text())).await
+        let running = self.begin_run(user, session, &plan, &params);
+        self.run(user, session, &plan, params, running).await
     }
 
     /// The statements that run now: the user's own, for an admin everybody's.
@@ -343,9 +399,21 @@ impl Engine {
         self.queries.cancel_session(session);
     }
 
+    /// What statements take now: those of a user, or all.
+    pub fn load(&self, of: Option<&Identity>) -> Load {
+        let of = of.map(|user| user.no);
+        let ((computing, waiting), (memory, memory_limit)) = (self.admission.load(of), self.shares.memory(of));
+        Load { computing, waiting, memory, memory_limit, spilled: self.shares.spilled(of) }
+    }
+
     /// Bytes that running statements have reserved, and bytes that they may reserve.
     pub fn memory(&self) -> (usize, usize) {
-        (self.template.runtime().memory_pool.reserved(), self.memory_limit)
+        self.shares.memory(None)
+    }
+
+    /// What each user may have, and all together.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Stores a stream of rows, all or nothing; an error item from the stream (client gone) stores nothing. Returns the
@@ -361,6 +429,7 @@ impl Engine {
         let running = &self.begin(user, session, &"(ingest)".into());
         running.does(Verb::Ingest);
         let request = Request::new(self, user, session, running);
+        running.enter().await?;
         let stored = running.guard(Box::pin(crate::ingest::run(&request, target, schema, rows))).await?;
         running.changed(stored);
         running.succeeded();
@@ -540,11 +609,13 @@ impl Engine {
 const SPILLS_MERGED: usize = 16;
 
 /// What all sessions share: the memory pool, the disk manager for spills, the caches, the cold tier's object store.
-fn runtime(store: &Arc<Store>, memory_limit: usize, spill_dir: std::path::PathBuf) -> Result<Arc<RuntimeEnv>> {
+fn runtime(store: &Arc<Store>, pool: &Arc<StatementPool>, spill_dir: std::path::PathBuf) -> Result<Arc<RuntimeEnv>> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(StatementPool::new(memory_limit)))
+        .with_memory_pool(Arc::clone(pool) as _)
         .with_temp_file_path(spill_dir)
         .with_max_spill_merge_fan_in(SPILLS_MERGED)
+        // Shares count them, by user.
+        .with_max_temp_directory_size(u64::MAX)
         .build_arc()?;
     let url = ObjectStoreUrl::parse(OBJECT_STORE_URL)?;
     runtime.register_object_store(url.as_ref(), store.objects());

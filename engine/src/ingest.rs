@@ -52,8 +52,7 @@ pub(crate) async fn run(
         None => Scope::One(context.tables.owner(&table)),
         Some(name) => many_users(&table, name)?,
     };
-    let pool = &context.state().runtime_env().memory_pool;
-    let mut intake = Intake::new(store, &table, scope, Mode::Insert, pool);
+    let mut intake = Intake::new(store, &table, scope, Mode::Insert, &context.pool());
     let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
     let users = match &users {
         None => gather(request, &context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
@@ -100,7 +99,7 @@ async fn gather_within(
     context.tables.require(table, Privilege::Insert)?;
     let room = turn.room()?;
     let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
-    let memory = MemoryConsumer::new("ingest").register(&context.state().runtime_env().memory_pool);
+    let memory = MemoryConsumer::new("ingest").register(&context.pool());
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);
         set.insert(&shape.rows(&context, &batch).await?)?;
@@ -290,7 +289,7 @@ async fn default_values(context: &Context, sql: &str, count: usize) -> Result<Ar
     let plan: LogicalPlan =
         LogicalPlanBuilder::scan("defaults", source, None)?.project([expr.alias("value")])?.build()?;
     let physical = context.state().create_physical_plan(&plan).await?;
-    let batches = collect(physical, context.task()).await?;
+    let batches = collect(physical, context.task()?).await?;
     let batch = arrow::compute::concat_batches(&physical_schema(&batches)?, &batches)?;
     Ok(Arc::clone(batch.column(0)))
 }

@@ -6,6 +6,7 @@
 //!
 //! The engine knows DataFusion. It knows nothing of gRPC and nothing of RocksDB.
 
+mod admission;
 pub mod audit;
 mod catalog;
 mod context;
@@ -17,6 +18,7 @@ pub mod fuzz;
 mod grants;
 mod identity;
 mod ingest;
+mod limits;
 mod memory_pool;
 mod moments;
 mod outside;
@@ -24,6 +26,7 @@ mod overflow;
 mod plans;
 mod running;
 mod session;
+mod share;
 mod size;
 mod sql;
 mod statement;
@@ -38,7 +41,7 @@ mod write;
 
 pub use audit::{AuditConfig, AuditFigures, Trail};
 pub use engine::{
-    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Outcome, RowStream, TableInfo,
+    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Load, Outcome, RowStream, TableInfo,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use grants::GrantInfo;
@@ -46,10 +49,11 @@ pub use identity::{Actor, Identity, Role};
 pub use insula_storage::{
     CheckReport, Figures, Finding, JobTotal, StoreConfig, StoreMemory, arm_fail_points, fail_points,
 };
-pub use running::{Cancel, QueryInfo, Running};
+pub use limits::Limits;
+pub use running::{Cancel, Pace, QueryInfo, Running};
 pub use session::Session;
 pub use sql::execute_as::ExecuteAs;
-pub use statement::{parts::Parts, plan::Plan, substrait::substrait_version};
+pub use statement::{parts::Parts, plan::Plan, substrait::substrait_version, weight::Weight};
 pub use system::{Host, HostSession};
 pub use transaction::{Transaction, TransactionLimits};
 pub use users::UserInfo;

@@ -14,7 +14,7 @@ use std::fmt;
 
 use datafusion::{
     common::resources_datafusion_err,
-    error::Result,
+    error::{DataFusionError, Result},
     execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size},
 };
 use parking_lot::Mutex;
@@ -64,7 +64,15 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct StatementPool {
     bytes: usize,
+    whose: Whose,
     state: Mutex<State>,
+}
+
+/// Whose statements share a pool.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    All,
+    User,
 }
 
 #[derive(Default, Debug)]
@@ -91,7 +99,16 @@ impl State {
 
 impl StatementPool {
     pub fn new(bytes: usize) -> Self {
-        Self { bytes, state: Mutex::default() }
+        Self { bytes, whose: Whose::All, state: Mutex::default() }
+    }
+
+    /// Of one user's statements; it lies within the one of all.
+    pub fn of_user(bytes: usize) -> Self {
+        Self { bytes, whose: Whose::User, state: Mutex::default() }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether an operator that can spill, and holds so much, may have `more`. The first half of what all of them share
@@ -104,6 +121,22 @@ impl StatementPool {
         let taken = state.taken.saturating_add(more.saturating_mul(kind.weight()));
         let own = holds.saturating_add(more).saturating_mul(kind.weight());
         holds == 0 || taken <= all / 2 || own <= even / 2 || taken <= all && own <= even
+    }
+
+    /// How much others leave is told of a user's own pool only.
+    fn refusal(&self, consumer: &MemoryConsumer, more: usize, free: usize) -> DataFusionError {
+        let [more, all, free] = [more, self.bytes, free].map(human_readable_size);
+        let name = consumer.name();
+        match self.whose {
+            Whose::All => resources_datafusion_err!(
+                "{name} needs {more} more, and all statements together may have {all}; try again when less is going on, \
+                 or raise --memory-limit"
+            ),
+            Whose::User => resources_datafusion_err!(
+                "{name} needs {more} more, and your statements together may have {all}, of which {free} are free; run \
+                 fewer at a time, let them hold fewer rows, or raise --user-memory-limit"
+            ),
+        }
     }
 }
 
@@ -138,13 +171,7 @@ impl MemoryPool for StatementPool {
         let is_refused = additional > free
             || consumer.can_spill() && !self.may_spiller_grow(&state, kind, reservation.size(), additional);
         if is_refused {
-            return Err(resources_datafusion_err!(
-                "{} needs {} more, and all statements together may have {}, of which {} are free",
-                consumer.name(),
-                human_readable_size(additional),
-                human_readable_size(self.bytes),
-                human_readable_size(free)
-            ));
+            return Err(self.refusal(consumer, additional, free));
         }
         state.grow(kind, additional);
         Ok(())

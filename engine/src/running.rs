@@ -24,10 +24,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Error, ErrorKind, Identity, Plan, Result, Role, RowStream, Session,
+    Error, ErrorKind, Identity, Plan, Result, Role, RowStream, Session, Weight,
+    admission::Slot,
     audit::{self, Event, Trail, Verb},
+    share::{Membership, Share},
     size::{batch_bytes, columns_bytes},
 };
+pub use pace::Pace;
+
+mod pace;
 
 mod progress;
 
@@ -61,6 +66,8 @@ struct Query {
     result: OnceLock<&'static str>,
     /// It is only planned; that is told if it fails.
     is_planned_only: AtomicBool,
+    /// It stands in line for a slot.
+    waits: AtomicBool,
     state: watch::Sender<State>,
     /// By which its rows are found.
     scans: OnceLock<Scans>,
@@ -96,7 +103,13 @@ impl Queries {
         Arc::new(Self { live: Mutex::default(), trail })
     }
 
-    pub fn begin(self: &Arc<Self>, user: &Identity, session: &Arc<Session>, text: &Arc<str>) -> Running {
+    pub fn begin(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        text: &Arc<str>,
+        share: Arc<Share>,
+    ) -> Running {
         let query = Arc::new(Query {
             id: Uuid::new_v4(),
             user: user.clone(),
@@ -112,11 +125,12 @@ impl Queries {
             plan_micros: OnceLock::new(),
             result: OnceLock::new(),
             is_planned_only: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             state: watch::Sender::new(State::Running),
             scans: OnceLock::new(),
         });
         self.live.lock().insert(query.id, Arc::clone(&query));
-        Running { registry: Arc::clone(self), query }
+        Running { registry: Arc::clone(self), query, member: share.join(), slot: None }
     }
 
     /// A user's own; for an admin everybody's.
@@ -176,6 +190,7 @@ impl Queries {
             queued_micros: query.queued_micros.load(Relaxed),
             rows: query.rows.load(Relaxed),
             state: match *query.state.borrow() {
+                State::Running if query.waits.load(Relaxed) => "queued",
                 State::Running => "running",
                 State::Committing => "committing",
                 State::Cancelled => "cancelled",
@@ -224,6 +239,9 @@ impl Query {
 pub struct Running {
     registry: Arc<Queries>,
     query: Arc<Query>,
+    member: Membership,
+    /// `None`: it needs none.
+    slot: Option<Arc<Slot>>,
 }
 
 /// Cancels a statement from elsewhere; keeps nothing of it alive.
@@ -248,6 +266,42 @@ impl Cancel {
 }
 
 impl Running {
+    /// From now on it computes only while it holds the slot.
+    pub(crate) fn needs(&mut self, slot: Slot) {
+        self.slot = Some(Arc::new(slot));
+    }
+
+    pub fn weight(&self) -> Weight {
+        if self.slot.is_some() { Weight::Heavy } else { Weight::Light }
+    }
+
+    /// For whoever hands on its rows.
+    pub fn pace(&self) -> Pace {
+        Pace::new(self.slot.clone(), self.share())
+    }
+
+    pub(crate) fn share(&self) -> &Arc<Share> {
+        self.member.share()
+    }
+
+    /// It has nothing to compute for a while.
+    pub(crate) fn rest(&self) {
+        self.slot.iter().for_each(|slot| slot.rest());
+    }
+
+    /// From here on it computes: it waits for its slot, if it needs one. Nothing that others wait for may be held then,
+    /// but the lock of its own user's rows.
+    pub async fn enter(&self) -> Result<()> {
+        self.member.check()?;
+        let Some(slot) = &self.slot else { return Ok(()) };
+        let since = Instant::now();
+        self.query.waits.store(true, Relaxed);
+        let entered = slot.enter().await;
+        self.query.waits.store(false, Relaxed);
+        self.queued(since.elapsed());
+        entered
+    }
+
     pub fn handle(&self) -> Cancel {
         Cancel(Arc::downgrade(&self.query))
     }
@@ -268,7 +322,6 @@ impl Running {
     }
 
     /// It has waited so long for its turn.
-    #[expect(dead_code, reason = "told by admission")]
     pub(crate) fn queued(&self, waited: Duration) {
         self.query.queued_micros.fetch_add(micros(waited), Relaxed);
     }
@@ -317,8 +370,9 @@ impl Running {
         })
     }
 
-    /// From here on the statement is not cancelled any more, unless it is already.
+    /// From here on the statement is not cancelled any more, unless it is already. It has nothing left to compute.
     pub(crate) fn commits(&self) -> Result<()> {
+        self.rest();
         self.query.state.send_if_modified(|state| {
             let running = *state == State::Running;
             if running {

@@ -14,6 +14,7 @@ pub(crate) mod query;
 pub(crate) mod substrait;
 pub(crate) mod told;
 mod utility;
+pub(crate) mod weight;
 
 use std::sync::Arc;
 
@@ -127,7 +128,7 @@ impl<'a> Request<'a> {
         if let Some(moment) = &self.moment {
             tables.read_at(&moment.view);
         }
-        Ok(self.engine.template().context(self.user, settings, tables))
+        Ok(self.engine.template().context(self.user, settings, tables, self.running.share()))
     }
 
     /// Plans without running. `bound`: types of the parameters that are bound already.
@@ -136,8 +137,10 @@ impl<'a> Request<'a> {
         let nothing: SchemaRef = Arc::new(Schema::empty());
         Ok(match &plan.source {
             Source::Query(_) | Source::Substrait(_) => {
-                let query = plan.query(self, &self.context(plan.named)?).await?;
+                let context = self.context(plan.named)?;
+                let query = plan.query(self, &context).await?;
                 let (parameters, schema) = query.schemas(bound)?;
+                plan.is_of(query.weight(&context));
                 Description { schema, parameters, is_update: false, has_effect: false }
             }
             Source::Write(write) => {
@@ -214,7 +217,10 @@ impl<'a> Request<'a> {
                     utility.run(self).await
                 }
                 Work::Control(control) => control.run(self).await.map(|()| Outcome::Count(0)),
-                Work::Outside(outside) => outside.run(self, self.context(plan.named)?).await.map(Outcome::Count),
+                Work::Outside(outside) => {
+                    self.running.enter().await?;
+                    outside.run(self, self.context(plan.named)?).await.map(Outcome::Count)
+                }
                 Work::Query(_) | Work::Write(_) => Err(Error::internal("a text changed its meaning")),
             },
         }

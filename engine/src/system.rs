@@ -27,8 +27,9 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
+    datasource::source_as_provider,
     error::Result as PlanResult,
-    logical_expr::{Expr, TableType},
+    logical_expr::{Expr, TableScan, TableType},
     physical_plan::ExecutionPlan,
 };
 use insula_proto::UserNo;
@@ -41,6 +42,11 @@ use crate::{
 };
 
 pub(crate) const NAMESPACES: [&str; 2] = ["information_schema", "system"];
+
+/// Does this scan of a query read one of the tables here?
+pub(crate) fn is_system(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source).is_ok_and(|table| table.downcast_ref::<SystemTable>().is_some())
+}
 
 /// One of the tables.
 pub(crate) struct View {

@@ -25,7 +25,7 @@ use insula_proto::UserNo;
 use insula_storage::Store;
 use parking_lot::Mutex;
 
-use crate::{Error, ErrorKind, Identity, Result};
+use crate::{Error, ErrorKind, Identity, Result, share::Shares};
 pub use open::Transaction;
 pub(crate) use open::{End, Moment, Turn, too_large};
 pub(crate) use statement::run as run_within;
@@ -55,21 +55,22 @@ impl Default for TransactionLimits {
 pub(crate) struct Transactions {
     pub limits: TransactionLimits,
     store: Arc<Store>,
-    pool: Arc<dyn MemoryPool>,
+    shares: Arc<Shares>,
     next: AtomicU64,
     /// Open ones, and those that the server ended and whose owner may not know yet.
     known: Mutex<BTreeMap<(UserNo, u64), Arc<Transaction>>>,
 }
 
 impl Transactions {
-    pub fn new(store: &Arc<Store>, pool: &Arc<dyn MemoryPool>, limits: TransactionLimits) -> Self {
-        let (store, pool) = (Arc::clone(store), Arc::clone(pool));
-        Self { limits, store, pool, next: AtomicU64::new(1), known: Mutex::default() }
+    pub fn new(store: &Arc<Store>, shares: &Arc<Shares>, limits: TransactionLimits) -> Self {
+        let (store, shares) = (Arc::clone(store), Arc::clone(shares));
+        Self { limits, store, shares, next: AtomicU64::new(1), known: Mutex::default() }
     }
 
     pub fn begin(&self, user: &Identity, read_only: bool) -> Result<Arc<Transaction>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let transaction = Transaction::new(id, user.no, read_only, &self.store, &self.pool, self.limits);
+        let pool: Arc<dyn MemoryPool> = self.shares.of(user.no);
+        let transaction = Transaction::new(id, user.no, read_only, &self.store, &pool, self.limits);
         let mut known = self.known.lock();
         make_room(&mut known, user.no)?;
         known.insert((user.no, id), Arc::clone(&transaction));

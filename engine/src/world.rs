@@ -22,8 +22,13 @@ impl World {
     pub async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = StoreConfig::new(directory.path().to_owned());
-        let config =
-            EngineConfig { store, memory_limit: 64 << 20, transactions: Default::default(), admin_password: None };
+        let config = EngineConfig {
+            store,
+            memory_limit: 64 << 20,
+            transactions: Default::default(),
+            limits: Default::default(),
+            admin_password: None,
+        };
         let engine = Engine::open(config).await.unwrap();
         let user = engine.vouched("admin").await.unwrap();
         Self { session: Arc::new(Session::new(&user)), user, engine, _directory: directory }

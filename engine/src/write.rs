@@ -20,9 +20,14 @@ use insula_storage::{Store, TableDef, Transaction, WriteSet, load::Scope};
 
 use crate::{
     Error, Result,
+    catalog::Snapshot,
     context::Context,
     sql::SystemColumns,
-    statement::{Replans, Request, parameters, query, told::names_of_write},
+    statement::{
+        Replans, Request, parameters, query,
+        told::names_of_write,
+        weight::{self, Weight},
+    },
     transaction::{Moment, Turn, too_large},
 };
 pub(crate) use intake::Intake;
@@ -66,6 +71,17 @@ impl Write {
             context.reach_of(source.as_ref()).await?;
         }
         self.plan(context)
+    }
+
+    /// How much it asks for with so many rows of parameters. `namespace`: of one-part names.
+    pub fn weight(&self, parameters: usize, catalog: &Snapshot, namespace: &dyn Fn() -> Result<String>) -> Weight {
+        let (target, selection, others) = match self {
+            Self::Insert(insert) => return weight::of_insert(insert, parameters),
+            Self::Update(update) => (Some(&update.table), update.selection.as_ref(), update.from.is_some()),
+            Self::Delete(delete) => (target::of_delete(delete), delete.selection.as_ref(), delete.using.is_some()),
+        };
+        let table = target.filter(|_| !others).and_then(|target| target::definition(target, catalog, namespace));
+        table.map_or(Weight::Heavy, |table| weight::of_change(table, selection, parameters))
     }
 
     /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those of UPDATE and
@@ -114,6 +130,7 @@ impl Write {
     ) -> Result<Option<u64>> {
         let mut replans = Replans::default();
         loop {
+            request.running.enter().await?;
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
@@ -130,6 +147,7 @@ impl Write {
         let context = Arc::new(request.context(named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
+        request.running.enter().await?;
         let intake = take_in(request.engine.store(), &context, &plan, params).await?;
         request.running.commits()?;
         intake.commit().await
@@ -142,7 +160,10 @@ impl Write {
         let plan = self.plan(&context)?;
         plan.tell(request)?;
         let store = request.engine.store();
+        // In this order, so that nobody who holds a slot waits for a lock; it may hold one from a first try.
+        request.running.rest();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
+        request.running.enter().await?;
         let Some(executions) = plan.executions(params)? else {
             let changes = self.run_in_turn(request, named, &context, params).await?;
             request.running.commits()?;
@@ -165,8 +186,7 @@ impl Write {
         first: &Context,
         params: &[RecordBatch],
     ) -> Result<Changes> {
-        let pool = &first.state().runtime_env().memory_pool;
-        let memory = MemoryConsumer::new("write").register(pool);
+        let memory = MemoryConsumer::new("write").register(&first.pool());
         let mut changes = Changes { rows: request.engine.store().transaction(), count: 0, memory };
         for row in single_rows(params) {
             let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
@@ -201,8 +221,7 @@ pub(crate) async fn take_in(
     params: &[RecordBatch],
 ) -> Result<Intake> {
     let scope = Scope::One(context.tables.owner(plan.table()));
-    let pool = &context.state().runtime_env().memory_pool;
-    let mut intake = Intake::new(store, plan.table(), scope, plan.mode()?, pool);
+    let mut intake = Intake::new(store, plan.table(), scope, plan.mode()?, &context.pool());
     for execution in parameters::executions(plan.query(), params)? {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
@@ -222,7 +241,7 @@ async fn collect(
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
-    let memory = MemoryConsumer::new("write").register(&context.state().runtime_env().memory_pool);
+    let memory = MemoryConsumer::new("write").register(&context.pool());
     for execution in executions {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {

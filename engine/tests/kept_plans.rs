@@ -29,8 +29,13 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let store = StoreConfig::new(dir.path().to_path_buf());
         let transactions = Default::default();
-        let config =
-            EngineConfig { store, memory_limit: 256 << 20, admin_password: Some("secret".into()), transactions };
+        let config = EngineConfig {
+            store,
+            memory_limit: 256 << 20,
+            limits: Default::default(),
+            admin_password: Some("secret".into()),
+            transactions,
+        };
         let world = Self { engine: Engine::open(config).await.unwrap(), _dir: dir };
         let (admin, ann, bob) = (world.user("admin").await, world.user("ann").await, world.user("bob").await);
         world.run(&admin, "CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT)").await;

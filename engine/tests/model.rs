@@ -60,6 +60,7 @@ async fn open(dir: &std::path::Path) -> Arc<Engine> {
         store,
         memory_limit: 256 << 20,
         transactions: Default::default(),
+        limits: Default::default(),
         admin_password: Some("secret".into()),
     };
     Engine::open(config).await.unwrap()

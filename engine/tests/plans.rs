@@ -20,6 +20,7 @@ impl World {
             store,
             memory_limit: 256 << 20,
             transactions: Default::default(),
+            limits: Default::default(),
             admin_password: Some("secret".into()),
         };
         let world = Self { engine: Engine::open(config).await.unwrap(), _dir: dir };

@@ -33,8 +33,13 @@ impl World {
     async fn with(transactions: TransactionLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = StoreConfig::new(dir.path().to_path_buf());
-        let config =
-            EngineConfig { store, memory_limit: 256 << 20, transactions, admin_password: Some("secret".into()) };
+        let config = EngineConfig {
+            store,
+            memory_limit: 256 << 20,
+            transactions,
+            limits: Default::default(),
+            admin_password: Some("secret".into()),
+        };
         let engine = Engine::open(config).await.unwrap();
         let world = Self { engine, _dir: dir };
         let admin = world.client("admin").await;

@@ -81,6 +81,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     log_to_stderr(&settings)?;
     arm_fail_points()?;
     let mut signals = Signals::new()?;
+    raise_open_files();
     let executor = Arc::new(Executor::new()?);
     // Opened here, not on the executor: the store's own tasks must go on when statements have taken all its threads.
     let probes = Arc::<Probes>::default();
@@ -151,6 +152,7 @@ async fn identities(settings: &Settings) -> Result<identity::Config, Error> {
         jwt,
         name_in_certificate: settings.tls_client_name,
         idle_limit: settings.session_timeout,
+        user_sessions: settings.user_sessions,
         statement_timeout: settings.statement_limit(),
     })
 }
@@ -170,7 +172,7 @@ fn start(
         Arc::clone(&shared.executor),
         Arc::clone(&shared.authenticator),
         Arc::clone(&shared.statements),
-        Limits { parameters: message_limit, result_message },
+        Limits { parameters: message_limit, result_message, result: settings.result_limit() },
     )?;
     // One row may be larger than any limit we could set on what is sent.
     let inner = Flight::new(service).max_decoding_message_size(message_limit).max_encoding_message_size(usize::MAX);
@@ -243,7 +245,10 @@ fn memory_limit(settings: &Settings) -> usize {
 fn engine_config(settings: &Settings) -> EngineConfig {
     let memory = Shares::of(settings.memory_limit);
     tracing::info!("memory: {memory}");
+    let limits = settings.limits(memory.statements);
+    tracing::info!("memory of one user: {}", bytesize::ByteSize(limits.user_memory as u64));
     EngineConfig {
+        limits,
         store: StoreConfig { memory: memory.store, ..store_config(settings) },
         memory_limit: memory.statements,
         transactions: TransactionLimits {
@@ -262,6 +267,15 @@ fn audit_config(settings: &Settings) -> AuditConfig {
         file_bytes: settings.audit_file_size.as_u64(),
         files: settings.audit_files,
         memory: (memory_limit(settings) / AUDIT_SHARE).min(LARGEST_AUDIT),
+    }
+}
+
+/// Each connection is one open file, and so is each file of the store that is read; systems allow a thousand by default
+/// and tens of thousands to those who ask.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => tracing::debug!(files, "open files allowed"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
 }
 

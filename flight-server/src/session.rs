@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 
 use crate::identity::tokens::TokenId;
 
-/// Idle sessions beyond this number are closed, the longest idle first. A session is a few strings.
+/// Sessions of all users; beyond it the user who has most loses those that are idle longest. One is a few strings.
 const CAPACITY: usize = 65_536;
+/// The part of a user's sessions that goes at a time, so that a full table is not searched again for every newcomer.
+const CLOSED_AT_ONCE: usize = 8;
 
 /// By what a client is known again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,12 +53,22 @@ pub struct SessionInfo {
 
 pub struct Sessions {
     idle_limit: Duration,
-    open: Mutex<HashMap<Key, Entry>>,
+    /// Of one user.
+    most: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    sessions: HashMap<Key, Entry>,
+    /// How many each user has.
+    counts: HashMap<UserNo, usize>,
 }
 
 impl Sessions {
-    pub fn new(idle_limit: Duration) -> Self {
-        Self { idle_limit, open: Mutex::default() }
+    /// `most`: sessions of one user.
+    pub fn new(idle_limit: Duration, most: usize) -> Self {
+        Self { idle_limit, most, open: Mutex::default() }
     }
 
     /// The session, and whether it is new. `schema`: of one-part names, until the client sets another; it matters to a
@@ -64,20 +76,23 @@ impl Sessions {
     pub fn resolve(&self, key: Key, user: &Identity, schema: Option<&str>) -> (Arc<Session>, bool) {
         let now = Instant::now();
         let mut open = self.open.lock();
-        if open.len() >= CAPACITY && !open.contains_key(&key) {
-            make_room(&mut open);
+        if let Some(entry) = open.sessions.get_mut(&key) {
+            entry.used = now;
+            return (Arc::clone(&entry.session), false);
         }
-        let new = || Entry { session: Arc::new(opened(user, schema)), began: SystemTime::now(), used: now };
-        let before = open.len();
-        let entry = open.entry(key).or_insert_with(new);
-        entry.used = now;
-        let session = Arc::clone(&entry.session);
-        (session, open.len() > before)
+        let closed = open.make_room(user.no, self.most);
+        let session = Arc::new(opened(user, schema));
+        let entry = Entry { session: Arc::clone(&session), began: SystemTime::now(), used: now };
+        open.sessions.insert(key, entry);
+        *open.counts.entry(user.no).or_default() += 1;
+        drop(open);
+        closed.iter().for_each(|entry| entry.session.close());
+        (session, true)
     }
 
     /// Whether a client's session is open.
     pub fn knows(&self, key: &Key) -> bool {
-        self.open.lock().contains_key(key)
+        self.open.lock().sessions.contains_key(key)
     }
 
     /// The next request of this client starts from the defaults.
@@ -87,13 +102,13 @@ impl Sessions {
     }
 
     pub fn count(&self) -> usize {
-        self.open.lock().len()
+        self.open.lock().sessions.len()
     }
 
     /// Of one user, or of all, in the order in which they began.
     pub fn list(&self, of: Option<UserNo>) -> Vec<SessionInfo> {
         let open = self.open.lock();
-        let wanted = open.iter().filter(|(key, _)| of.is_none_or(|user| key.user == user));
+        let wanted = open.sessions.iter().filter(|(key, _)| of.is_none_or(|user| key.user == user));
         let mut list: Vec<_> = wanted
             .map(|(key, entry)| SessionInfo {
                 user: key.user,
@@ -111,7 +126,9 @@ impl Sessions {
         let limit = self.idle_limit;
         let idle: Vec<Entry> = {
             let mut open = self.open.lock();
-            open.extract_if(|_, entry| entry.used.elapsed() >= limit).map(|(_, entry)| entry).collect()
+            let idle = open.sessions.iter().filter(|(_, entry)| entry.used.elapsed() >= limit);
+            let idle: Vec<Key> = idle.map(|(key, _)| *key).collect();
+            idle.iter().filter_map(|key| open.remove(key)).collect()
         };
         idle.iter().for_each(|entry| entry.session.close());
     }
@@ -126,11 +143,38 @@ fn opened(user: &Identity, schema: Option<&str>) -> Session {
     session
 }
 
-/// Drops the longest idle eighth, so that a full table is not searched again for every newcomer.
-fn make_room(open: &mut HashMap<Key, Entry>) {
-    let mut by_age: Vec<_> = open.iter().map(|(key, entry)| (entry.used, *key)).collect();
-    by_age.sort_unstable_by_key(|(used, _)| *used);
-    for (_, key) in by_age.into_iter().take(CAPACITY / 8) {
-        open.remove(&key).into_iter().for_each(|entry| entry.session.close());
+impl Open {
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.sessions.remove(key)?;
+        if let Some(count) = self.counts.get_mut(&key.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&key.user);
+            }
+        }
+        Some(entry)
+    }
+
+    /// For one session more of a user. Whoever has too many loses their own that are idle longest, and never another's;
+    /// only where all users together have too many, whoever has most does.
+    fn make_room(&mut self, user: UserNo, most: usize) -> Vec<Entry> {
+        let count = self.counts.get(&user).copied().unwrap_or_default();
+        let loser = if count >= most {
+            user
+        } else if self.sessions.len() >= CAPACITY {
+            let fattest = self.counts.iter().max_by_key(|(_, count)| **count);
+            fattest.map_or(user, |(user, _)| *user)
+        } else {
+            return Vec::new();
+        };
+        let own = self.sessions.iter().filter(|(key, _)| key.user == loser);
+        // Those in a transaction go last: something would be lost with them.
+        let mut own: Vec<_> = own.map(|(key, entry)| (entry.session.in_transaction(), entry.used, *key)).collect();
+        own.sort_unstable_by_key(|(in_transaction, used, _)| (*in_transaction, *used));
+        let some = (own.len() / CLOSED_AT_ONCE).max(1);
+        own.iter().take(some).filter_map(|(_, _, key)| self.remove(key)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

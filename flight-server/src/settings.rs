@@ -28,6 +28,8 @@ use crate::{
     memory::Shares,
 };
 
+mod limits;
+
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +61,15 @@ const KEYS: &[&str] = &[
     "jwt_algorithms",
     "jwt_user_claim",
     "memory_limit",
+    "user_memory_limit",
+    "user_concurrency",
+    "concurrency",
+    "user_queue",
+    "queue_timeout",
+    "max_result_bytes",
+    "user_spill_limit",
+    "spill_limit",
+    "user_sessions",
     "compaction_rate",
     "statement_timeout",
     "session_timeout",
@@ -153,6 +164,42 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_limit: Option<String>,
+    /// Memory that one user's statements may take of that of all statements [default: three quarters of it]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_memory_limit: Option<String>,
+    /// Heavy statements of one user that run at a time [default: two for each processor, at least 4]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_concurrency: Option<usize>,
+    /// Heavy statements of all users that run at a time [default: twice --user-concurrency]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<usize>,
+    /// Heavy statements of one user that may wait for their turn [default: 64]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_queue: Option<usize>,
+    /// Longest time that a heavy statement waits for its turn [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_timeout: Option<String>,
+    /// Largest result, as it is sent; 0 for no limit [default: 64 GiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_result_bytes: Option<String>,
+    /// Temporary files of one user's statements [default: 32 GiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_spill_limit: Option<String>,
+    /// Temporary files of all statements [default: 100 GiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spill_limit: Option<String>,
+    /// Open sessions of one user; beyond it the one that was idle longest is closed [default: 16384]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_sessions: Option<usize>,
     /// Bytes that compactions write per second at most, all together; 0 for no limit [default: 256 MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +298,21 @@ pub struct Settings {
     pub jwt_algorithms: Option<String>,
     pub jwt_user_claim: String,
     pub memory_limit: ByteSize,
+    /// `None`: a share of what statements have.
+    #[serde(default)]
+    pub user_memory_limit: Option<ByteSize>,
+    pub user_concurrency: usize,
+    /// `None`: twice as many.
+    #[serde(default)]
+    pub concurrency: Option<usize>,
+    pub user_queue: usize,
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// 0: no limit.
+    pub max_result_bytes: ByteSize,
+    pub user_spill_limit: ByteSize,
+    pub spill_limit: ByteSize,
+    pub user_sessions: usize,
     /// Per second; 0: no limit.
     pub compaction_rate: ByteSize,
     #[serde(with = "humantime_serde")]
@@ -296,6 +358,15 @@ impl Default for Settings {
             jwt_algorithms: None,
             jwt_user_claim: "sub".into(),
             memory_limit: ByteSize::gib(2),
+            user_memory_limit: None,
+            user_concurrency: limits::user_concurrency(),
+            concurrency: None,
+            user_queue: 64,
+            queue_timeout: Duration::from_secs(30),
+            max_result_bytes: ByteSize::gib(64),
+            user_spill_limit: ByteSize::gib(32),
+            spill_limit: ByteSize::gib(100),
+            user_sessions: 16_384,
             compaction_rate: ByteSize::mib(256),
             statement_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(3_600),
@@ -371,6 +442,7 @@ impl Settings {
         if self.transaction_timeout.is_zero() || self.transaction_max_age.is_zero() {
             return Err(Error("transaction_timeout and transaction_max_age: give a time above 0, such as 5m".into()));
         }
+        self.check_limits()?;
         self.trusted_header()?;
         self.http_addresses()?;
         if self.audit_files == 0 || self.audit_file_size < SMALLEST_AUDIT {
@@ -489,6 +561,7 @@ impl fmt::Display for Settings {
         write!(f, "jwt_algorithms={} jwt_user_claim={} ", text(&self.jwt_algorithms), self.jwt_user_claim)?;
         write!(f, "memory_limit={} max_message_size={} ", self.memory_limit, self.max_message_size)?;
         write!(f, "compaction_rate={} ", self.compaction_rate)?;
+        self.write_limits(f)?;
         write!(f, "result_message_size={} ", self.result_message_size)?;
         let time = humantime::format_duration;
         write!(
@@ -553,7 +626,7 @@ fn fault(error: &figment::Error) -> String {
             let key = error.path.join(".");
             let hint = match key.rsplit('_').next() {
                 Some("timeout" | "age" | "interval") => "; give a time such as 30s or 5m",
-                Some("limit" | "size") => "; give a size such as 512MB",
+                Some("limit" | "size" | "bytes") => "; give a size such as 512MB",
                 Some("rate") => "; give bytes per second such as 64MB",
                 _ => "",
             };

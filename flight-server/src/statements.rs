@@ -16,7 +16,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use insula_engine::{Cancel, Description, Parts, Plan, RowStream, Session};
+use insula_engine::{Cancel, Description, Pace, Parts, Plan, RowStream, Session};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
 use tonic::Status;
@@ -149,6 +149,7 @@ pub struct Ran {
     pub rows: RowStream,
     /// Ready when the query is cancelled.
     pub stop: BoxFuture<'static, ()>,
+    pub pace: Pace,
 }
 
 pub struct Execution {

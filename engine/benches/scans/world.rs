@@ -48,6 +48,7 @@ impl World {
             store: self.config(),
             memory_limit: 4 << 30,
             transactions: Default::default(),
+            limits: Default::default(),
             admin_password: Some("bench".into()),
         };
         let engine = Engine::open(config).await.expect("opens");

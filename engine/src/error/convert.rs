@@ -83,11 +83,15 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(message) => Error::new(ErrorKind::ResourceExhausted, first_line(message)),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
-        DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
-            Error::new(ErrorKind::ResourceExhausted, "the disk for temporary files is full")
-        }
+        DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => disk_full(),
+        DataFusionError::IoError(inner) if inner.get_ref().is_some_and(|inner| inner.is::<Error>()) => from_io(inner),
         other => Error::internal(other.strip_backtrace()),
     }
+}
+
+/// An error of ours that travelled through one of reading or writing.
+fn from_io(error: &std::io::Error) -> Error {
+    error.get_ref().map_or_else(|| Error::internal(error.to_string()), |inner| from_boxed(inner))
 }
 
 fn from_arrow(error: &ArrowError) -> Error {
@@ -99,8 +103,15 @@ fn from_arrow(error: &ArrowError) -> Error {
         | ArrowError::ComputeError(message)
         | ArrowError::InvalidArgumentError(message)
         | ArrowError::ArithmeticOverflow(message) => Error::invalid(without_values(message)),
+        // A full disk, or a full quota, under the file that a sort writes.
+        ArrowError::IoError(_, inner) if inner.kind() == std::io::ErrorKind::StorageFull => disk_full(),
+        ArrowError::IoError(_, inner) => from_io(inner),
         other => Error::internal(other.to_string()),
     }
+}
+
+fn disk_full() -> Error {
+    Error::new(ErrorKind::ResourceExhausted, "the disk for temporary files is full")
 }
 
 fn from_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {

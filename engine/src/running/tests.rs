@@ -10,7 +10,10 @@ fn user(no: u64, role: Role) -> (Identity, Arc<Session>) {
 }
 
 fn begin(queries: &Arc<Queries>, (user, session): &(Identity, Arc<Session>)) -> Running {
-    queries.begin(user, session, &"SELECT 'secret'".into())
+    let base = datafusion::execution::runtime_env::RuntimeEnvBuilder::new().build_arc().unwrap();
+    let pool = Arc::new(crate::memory_pool::StatementPool::new(1 << 20));
+    let share = crate::share::Shares::new(base, pool, crate::Limits::default()).of(user.no);
+    queries.begin(user, session, &"SELECT 'secret'".into(), share)
 }
 
 #[test]

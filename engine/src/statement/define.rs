@@ -87,6 +87,11 @@ impl Definition {
         !matches!(self, Self::Set { .. } | Self::Reset { .. })
     }
 
+    /// It runs a query for the rows of what it defines.
+    pub fn gathers_rows(&self) -> bool {
+        matches!(self, Self::CreateTable { ast, .. } if matches!(&**ast, Ast::CreateTable(create) if create.query.is_some()))
+    }
+
     pub async fn run(self, request: &Request<'_>, named: SystemColumns) -> Result<u64> {
         let (engine, user) = (request.engine, request.user);
         // Definitions are quick; one that gathers rows first says itself when it commits.

@@ -24,7 +24,7 @@ pub(super) async fn plan(context: &Context, optimized: &LogicalPlan) -> Result<A
     state.query_planner().create_physical_plan(optimized, state).await
 }
 
-fn reads_keys(plan: &LogicalPlan) -> Result<bool> {
+pub(super) fn reads_keys(plan: &LogicalPlan) -> Result<bool> {
     match plan {
         LogicalPlan::Projection(Projection { expr, input, .. }) => {
             Ok(!expr.iter().any(has_subquery) && reads_keys(input)?)

@@ -78,6 +78,12 @@ impl Demanded {
         columns.iter().zip(&self.plain).map(value).collect()
     }
 
+    /// A value for each that is known to be of its type; `None` where a type has none.
+    pub fn examples(&self) -> Option<Vec<ScalarValue>> {
+        let example = |known: &Option<DataType>| ScalarValue::new_default(known.as_ref()?).ok();
+        self.planned.iter().map(example).collect()
+    }
+
     /// Values for a plan whose types are settled, so that nothing will cast them any more.
     pub fn settle(&self, scalars: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
         let pairs = scalars.into_iter().zip(&self.planned);

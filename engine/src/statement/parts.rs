@@ -73,7 +73,7 @@ impl Parts {
         }
         running.does(Verb::Select);
         running.touches(&self.tables);
-        let batches = self.physical.execute(part, self.context.task())?;
+        let batches = self.physical.execute(part, self.context.task()?)?;
         let (held, schema) = (Arc::clone(&self.context), Arc::clone(&self.schema));
         let rows = batches.map(move |batch| {
             let _ = &held;

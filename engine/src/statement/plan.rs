@@ -4,7 +4,10 @@
 //! A [`Plan`] is handed from the one to the next. It is one user's, like everything made of a statement, and its query
 //! is planned again as soon as the catalog, the session's settings or the user's role are others than when it was made.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -20,6 +23,7 @@ use super::{
     query::Query,
     substrait,
     told::{self, Names},
+    weight::{self, Weight},
 };
 use crate::{
     Description, Error, Identity, Result, Role, Session,
@@ -40,6 +44,8 @@ pub struct Plan {
     pub(crate) verb: Verb,
     pub(crate) named: SystemColumns,
     pub(crate) source: Source,
+    /// Known to be light: of a query since it was described last. Some are described and not kept.
+    is_light: AtomicBool,
     kept: Mutex<Option<Kept>>,
 }
 
@@ -68,11 +74,23 @@ impl Plan {
         let Parsed { statement, named } = parse(sql)?;
         let work = classify(statement, named)?;
         let verb = work.verb();
+        let mut is_light = false;
         let source = match work {
             Work::Query(ast) => Source::Query(ast),
             Work::Write(write) => Source::Write(write),
-            Work::Control(_) => Source::Control,
-            Work::Define(_) | Work::Utility(_) | Work::Outside(_) => Source::Other,
+            Work::Control(_) => {
+                is_light = true;
+                Source::Control
+            }
+            Work::Define(definition) => {
+                is_light = !definition.gathers_rows();
+                Source::Other
+            }
+            Work::Outside(_) => Source::Other,
+            Work::Utility(_) => {
+                is_light = true;
+                Source::Other
+            }
         };
         let text = sql.into();
         let shown = match source {
@@ -80,7 +98,7 @@ impl Plan {
             Source::Other => without_passwords(&text),
             _ => Arc::clone(&text),
         };
-        Ok(Self { user: user.no, text, shown, verb, named, source, kept: Mutex::default() })
+        Ok(Self { user: user.no, text, shown, verb, named, source, is_light: is_light.into(), kept: Mutex::default() })
     }
 
     /// Of a Substrait plan.
@@ -89,7 +107,7 @@ impl Plan {
         let named = SystemColumns::default();
         let text: Arc<str> = substrait::TEXT.into();
         let (shown, verb) = (Arc::clone(&text), Verb::Select);
-        Ok(Self { user: user.no, text, shown, verb, named, source, kept: Mutex::default() })
+        Ok(Self { user: user.no, text, shown, verb, named, source, is_light: false.into(), kept: Mutex::default() })
     }
 
     /// What `system.queries` and the audit show to its user.
@@ -107,7 +125,25 @@ impl Plan {
         matches!(self.source, Source::Query(_) | Source::Write(_))
     }
 
-    pub(super) fn is_query(&self) -> bool {
+    /// How much it asks for with so many rows of parameters. Of a query that was not described it is not known.
+    pub(crate) fn weight(
+        &self,
+        parameters: usize,
+        catalog: &Snapshot,
+        namespace: &dyn Fn() -> Result<String>,
+    ) -> Weight {
+        match &self.source {
+            Source::Write(write) => write.weight(parameters, catalog, namespace),
+            _ => Weight::light_if(self.is_light.load(Ordering::Relaxed) && parameters <= weight::FEW_ROWS),
+        }
+    }
+
+    /// What its description has found out.
+    pub(super) fn is_of(&self, weight: Weight) {
+        self.is_light.store(weight == Weight::Light, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_query(&self) -> bool {
         matches!(self.source, Source::Query(_) | Source::Substrait(_))
     }
 

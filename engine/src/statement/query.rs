@@ -27,6 +27,7 @@ use super::{
     direct, explain, output,
     parameters::{self, Bindings, Demanded, as_values},
     told::{Names, names_of},
+    weight::{self, Weight},
 };
 use crate::{
     Error, Identity, Outcome, Result, RowStream, Running,
@@ -44,6 +45,7 @@ pub(crate) struct Query {
     described: Mutex<Option<(SchemaRef, SchemaRef)>>,
     /// `None`: must be optimized for each run.
     optimized: OnceLock<Option<Optimized>>,
+    weight: OnceLock<Weight>,
 }
 
 /// A plan that is optimized once.
@@ -56,7 +58,14 @@ struct Optimized {
 impl Query {
     pub fn new(logical: LogicalPlan) -> Result<Self> {
         let (parameters, tables) = (Demanded::of(&logical)?, names_of(&logical)?);
-        Ok(Self { logical, parameters, tables, described: Mutex::default(), optimized: OnceLock::new() })
+        Ok(Self {
+            logical,
+            parameters,
+            tables,
+            described: Mutex::default(),
+            optimized: OnceLock::new(),
+            weight: OnceLock::new(),
+        })
     }
 
     pub fn tables(&self) -> &Names {
@@ -93,6 +102,19 @@ impl Query {
         let point = self.optimized.get()?.as_ref()?.point.as_ref()?;
         let values = self.parameters.of_one_run(params)?;
         point.read(view, owner_of(point.table(), user), &values)
+    }
+
+    /// How much it asks for. It is optimized to find that out, as it would be to run.
+    pub(super) fn weight(&self, context: &Context) -> Weight {
+        *self.weight.get_or_init(|| {
+            let optimized = self.optimized.get_or_init(|| Optimized::of(context.state(), &self.logical)).as_ref();
+            let weighed = match optimized {
+                Some(Optimized { point: Some(_), .. }) => Ok(Weight::Light),
+                Some(Optimized { plan, .. }) => weight::of_query(plan, self.parameters.examples()),
+                None => weight::reads_nothing_stored(&self.logical).map(Weight::light_if),
+            };
+            weighed.unwrap_or(Weight::Heavy)
+        })
     }
 
     /// Physical plans are made anew each time: one with a repartition panics when run twice.
@@ -219,7 +241,7 @@ pub(crate) async fn rows(context: &Arc<Context>, plan: &LogicalPlan) -> Result<R
 }
 
 fn stream_of(context: &Arc<Context>, physical: Arc<dyn ExecutionPlan>) -> Result<RowStream> {
-    let batches = execute_stream(physical, context.task())?;
+    let batches = execute_stream(physical, context.task()?)?;
     // The context holds the read view, and with it the files that the rows come from.
     let held = Arc::clone(context);
     Ok(batches

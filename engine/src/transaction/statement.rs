@@ -21,6 +21,7 @@ pub(crate) async fn run(
     let mut turn = transaction.turn().await?;
     match &plan.source {
         Source::Query(_) | Source::Substrait(_) => {
+            request.running.enter().await?;
             let mut replans = Replans::default();
             loop {
                 let at = request.at(turn.moment(request.engine)?);

@@ -16,6 +16,7 @@ use insula_storage::TableDef;
 use super::plan::ROW_ID;
 use crate::{
     Error, Result,
+    catalog::Snapshot,
     context::Context,
     grants::Privilege,
     sql::{is_default_keyword, parts, quoted},
@@ -85,6 +86,29 @@ pub(super) fn reads_columns(value: &Expr) -> bool {
         _ => ControlFlow::Continue(()),
     });
     found.is_break()
+}
+
+/// The table that a DELETE names, if it names one.
+pub(super) fn of_delete(delete: &Delete) -> Option<&TableWithJoins> {
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+    match from.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// What the name of a target leads to, as far as that can be told without planning; `None`: planning will tell.
+pub(super) fn definition<'a>(
+    target: &TableWithJoins,
+    catalog: &'a Snapshot,
+    namespace: &dyn Fn() -> Result<String>,
+) -> Option<&'a Arc<TableDef>> {
+    let TableFactor::Table { name, .. } = &target.relation else { return None };
+    match parts(name).ok()?.as_slice() {
+        [table] => catalog.get(&namespace().ok()?, table),
+        [namespace, table] | [_, namespace, table] => catalog.get(namespace, table),
+        _ => None,
+    }
 }
 
 /// `SELECT projection FROM target, from… WHERE selection`.

@@ -92,6 +92,7 @@ impl World {
             store: StoreConfig::new(dir.path().to_path_buf()),
             memory_limit: 512 << 20,
             transactions: Default::default(),
+            limits: Default::default(),
             admin_password: Some("secret".into()),
         };
         let engine = Engine::open(config).await.unwrap();

@@ -5,6 +5,22 @@ use tonic::Code;
 
 use super::*;
 
+fn free() -> Course<i32> {
+    Course { pace: None, size: |_| 0, most: u64::MAX }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_an_error_where_it_would_be_too_long() {
+    let executor = Executor::new().unwrap();
+    let course = Course { size: |_| 4, most: 8, ..free() };
+    let received: Vec<_> =
+        executor.stream(stream::repeat(1).map(Ok).boxed(), std::future::pending(), course).unwrap().collect().await;
+    assert_eq!(received.len(), 3);
+    let error = received[2].as_ref().unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("--max-result-bytes"), "{error}");
+}
+
 #[tokio::test]
 async fn a_panic_is_an_error_of_its_work_alone() {
     let executor = Executor::new().unwrap();
@@ -17,7 +33,7 @@ async fn a_panic_is_an_error_of_its_work_alone() {
 async fn a_stream_that_panics_does_not_pass_for_a_short_one() {
     let executor = Executor::new().unwrap();
     let items = stream::iter(0..3).map(|n| if n < 2 { Ok(n) } else { panic!("boom") }).boxed();
-    let received: Vec<_> = executor.stream(items, std::future::pending()).unwrap().collect().await;
+    let received: Vec<_> = executor.stream(items, std::future::pending(), free()).unwrap().collect().await;
     assert_eq!(received.len(), 3);
     assert_eq!(received[2].as_ref().unwrap_err().code(), Code::Internal);
 }
@@ -44,7 +60,7 @@ async fn a_stream_that_is_stopped_frees_what_it_holds_though_nobody_reads() {
         Ok(n)
     });
     let stopped = async { stopped.await.unwrap_or_else(|_| Status::internal("never asked to stop")) };
-    let mut received = executor.stream(items.boxed(), stopped).unwrap();
+    let mut received = executor.stream(items.boxed(), stopped, free()).unwrap();
     assert_eq!(received.next().await.unwrap().unwrap(), 1);
     stop.send(Status::cancelled("stop")).unwrap();
     assert!(dropped.await.is_err(), "the items are gone before the buffered ones are read");

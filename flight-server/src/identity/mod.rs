@@ -61,6 +61,8 @@ pub struct Config {
     pub name_in_certificate: NameIn,
     /// Of sessions and their tokens.
     pub idle_limit: Duration,
+    /// Sessions that one user may have open.
+    pub user_sessions: usize,
     pub statement_timeout: Option<Duration>,
 }
 
@@ -82,7 +84,8 @@ struct Peer {
 
 impl Authenticator {
     pub fn new(engine: Arc<Engine>, config: Config) -> Self {
-        let (tokens, sessions) = (Tokens::new(config.idle_limit), Sessions::new(config.idle_limit));
+        let (tokens, sessions) =
+            (Tokens::new(config.idle_limit), Sessions::new(config.idle_limit, config.user_sessions));
         Self { engine, config, tokens, sessions, throttle: Throttle::default() }
     }
 

@@ -40,7 +40,7 @@ use tonic::{
 
 use crate::{
     encode::{DataStream, schema_message},
-    executor::Executor,
+    executor::{Course, Executor},
     identity::{Authenticator, Caller},
     seal::Seal,
     statements::Statements,
@@ -70,6 +70,8 @@ pub struct Limits {
     pub parameters: usize,
     /// That a message with rows aims at.
     pub result_message: usize,
+    /// That the rows of one DoGet may have, as they are sent.
+    pub result: u64,
 }
 
 impl Service {
@@ -97,6 +99,10 @@ fn user_column(metadata: &MetadataMap) -> Result<Option<String>, Status> {
     let text = |value: &AsciiMetadataValue| value.to_str().map(str::to_owned);
     let name = metadata.get("x-insula-user-column").map(text).transpose();
     name.map_err(|_| Status::invalid_argument("x-insula-user-column is not ASCII; use the ingest option user_column"))
+}
+
+fn message_bytes(message: &FlightData) -> usize {
+    message.data_header.len() + message.data_body.len()
 }
 
 /// The Flight SQL command in a descriptor or ticket.
@@ -169,9 +175,9 @@ impl FlightService for Service {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let caller = caller(&request)?;
         let command = command(&request.get_ref().ticket, "ticket")?;
-        let (data, stop) = match caller.deadline.run(self.rows_of(&caller, command)).await? {
+        let (data, stop, pace) = match caller.deadline.run(self.rows_of(&caller, command)).await? {
             Rows::Ready(messages) => return Ok(Response::new(stream::iter(messages.into_iter().map(Ok)).boxed())),
-            Rows::Coming { data, stop } => (data, stop),
+            Rows::Coming { data, stop, pace } => (data, stop, pace),
         };
         let deadline = caller.deadline;
         let stop = async move {
@@ -180,8 +186,9 @@ impl FlightService for Service {
                 status = deadline.expired() => status,
             }
         };
+        let course = Course { pace, size: message_bytes, most: self.limits.result };
         // The network side keeps the time too: statements may have taken all threads of the executor.
-        Ok(Response::new(deadline.stream(self.executor.stream(data, stop)?)))
+        Ok(Response::new(deadline.stream(self.executor.stream(data, stop, course)?)))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<PutResult> {

@@ -62,7 +62,7 @@ impl Service {
 
     async fn start(&self, caller: &Caller, execution: &Execution) -> Result<(), Status> {
         let bound = &execution.bound;
-        let Some(work) = self.work_of(caller, bound, Some(execution))? else { return Ok(()) };
+        let Some((weight, work)) = self.work_of(caller, bound, Some(execution))? else { return Ok(()) };
         let statement = Arc::clone(&bound.statement);
         let limit = caller.limit;
         let work = async move {
@@ -73,7 +73,7 @@ impl Service {
             };
             limit.run(first).await
         };
-        *execution.started.lock().await = Started::Running(self.executor.start(work)?);
+        *execution.started.lock().await = Started::Running(self.executor.start(weight, work)?);
         Ok(())
     }
 
@@ -104,10 +104,12 @@ fn not_rows(statement: &Statement) -> Status {
 
 /// Runs the query until its first batch is there.
 async fn first_rows(ran: Ran) -> Result<Ran, Status> {
-    let Ran { mut rows, stop } = ran;
+    let Ran { mut rows, stop, pace } = ran;
     let first = match rows.next().await.transpose() {
         Ok(first) => first,
         Err(error) => return Err(status::of(error)),
     };
-    Ok(Ran { rows: stream::iter(first.map(Ok)).chain(rows).boxed(), stop })
+    // Nothing is computed until somebody fetches them.
+    pace.rest();
+    Ok(Ran { rows: stream::iter(first.map(Ok)).chain(rows).boxed(), stop, pace })
 }

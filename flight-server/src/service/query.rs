@@ -12,7 +12,7 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use insula_engine::{Outcome, RowStream};
+use insula_engine::{Outcome, Pace, RowStream};
 use prost::Message;
 use tonic::Status;
 
@@ -37,12 +37,13 @@ pub(super) enum Rows {
         data: DataStream,
         /// Ready when the statement behind it is cancelled.
         stop: BoxFuture<'static, ()>,
+        pace: Option<Pace>,
     },
 }
 
 impl Rows {
     fn whole(data: DataStream) -> Self {
-        Self::Coming { data, stop: std::future::pending().boxed() }
+        Self::Coming { data, stop: std::future::pending().boxed(), pace: None }
     }
 }
 
@@ -258,7 +259,8 @@ impl Service {
     fn encoded(&self, caller: &Caller, statement: &Statement, ran: Ran) -> Result<Rows, Status> {
         let mut encoding = self.encoding(caller);
         encoding.format.types = statement.types;
-        Ok(Rows::Coming { data: encode::rows(Arc::clone(&statement.wire), encoding, ran.rows)?, stop: ran.stop })
+        let data = encode::rows(Arc::clone(&statement.wire), encoding, ran.rows)?;
+        Ok(Rows::Coming { data, stop: ran.stop, pace: Some(ran.pace) })
     }
 
     /// For statements with an effect, whose rows are few.
@@ -280,7 +282,7 @@ pub(super) fn same_columns(statement: &Statement, done: Done) -> Result<Option<R
         let text = "the statement's columns have changed since it was described; prepare it again";
         return Err(Status::failed_precondition(text));
     }
-    Ok(Some(Ran { rows, stop: done.stop }))
+    Ok(Some(Ran { rows, stop: done.stop, pace: done.pace }))
 }
 
 /// `schema`: the IPC message.

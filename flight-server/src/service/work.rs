@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use bytes::Bytes;
 use futures::{TryStreamExt, future::BoxFuture};
-use insula_engine::{IngestTarget, Outcome, Parts, Plan, RowStream, Session};
+use insula_engine::{IngestTarget, Outcome, Pace, Parts, Plan, RowStream, Session, Weight};
 use tonic::Status;
 
 use super::{Service, acting::Acting};
@@ -28,6 +28,7 @@ pub(super) struct Done {
     pub outcome: Outcome,
     /// Ready when the statement is cancelled while its rows are taken.
     pub stop: BoxFuture<'static, ()>,
+    pub pace: Pace,
 }
 
 impl Service {
@@ -73,18 +74,18 @@ impl Service {
         execution: Option<&Execution>,
     ) -> Result<Option<Done>, Status> {
         match self.work_of(caller, bound, execution)? {
-            Some(work) => self.executor.run(work).await?.map(Some),
+            Some((weight, work)) => self.executor.run_as(weight, work).await?.map(Some),
             None => Ok(None),
         }
     }
 
-    /// The work of [`Self::execute`], entered among the statements that run.
+    /// The work of [`Self::execute`] and how heavy it is, entered among the statements that run.
     pub(super) fn work_of(
         &self,
         caller: &Caller,
         bound: &Bound,
         execution: Option<&Execution>,
-    ) -> Result<Option<BoxFuture<'static, Result<Done, Status>>>, Status> {
+    ) -> Result<Option<(Weight, BoxFuture<'static, Result<Done, Status>>)>, Status> {
         let parameters = match &bound.parameters {
             Some(batches) if batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
             Some(batches) => batches.as_ref().clone(),
@@ -92,19 +93,22 @@ impl Service {
         };
         let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
         let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
-        let running = engine.begin(&user, &session, statement.plan.text());
+        let running = engine.begin_run(&user, &session, &statement.plan, &parameters);
         if let Some(execution) = execution {
             execution.enter(running.handle())?;
         }
-        let stop = running.cancelled();
+        let (stop, pace, weight) = (running.cancelled(), running.pace(), running.weight());
         let part = execution.and_then(|execution| execution.part.clone());
-        Ok(Some(Box::pin(async move {
+        let work = async move {
             if let Some((parts, part)) = part {
-                return Ok(Done { outcome: engine.part(&user, &parts, part, running).map_err(status::of)?, stop });
+                running.enter().await.map_err(status::of)?;
+                let outcome = engine.part(&user, &parts, part, running).map_err(status::of)?;
+                return Ok(Done { outcome, stop, pace });
             }
             let outcome = engine.run(&user, &session, &statement.plan, parameters, running).await;
-            Ok(Done { outcome: outcome.map_err(status::of)?, stop })
-        })))
+            Ok(Done { outcome: outcome.map_err(status::of)?, stop, pace })
+        };
+        Ok(Some((weight, Box::pin(work))))
     }
 
     /// The statement's rows in parts, where it has several.
@@ -126,8 +130,17 @@ impl Service {
         let Acting { user, session, source, .. } = self.acting(caller, session, Source::Sql(sql))?;
         let Source::Sql(sql) = source else { return Err(status::internal("a text is no text any more")) };
         let engine = Arc::clone(&self.engine);
-        let work = Box::pin(async move { engine.execute(&user, &session, &sql, Vec::new()).await });
-        self.executor.run(work).await?.map_err(status::of)
+        let plan = match engine.known_plan(&user, &sql) {
+            Some(plan) => plan,
+            None => {
+                let (engine, user) = (Arc::clone(&engine), user.clone());
+                self.executor.run(async move { engine.plan(&user, &sql) }).await?.map_err(status::of)?
+            }
+        };
+        let running = engine.begin_run(&user, &session, &plan, &[]);
+        let weight = running.weight();
+        let work = Box::pin(async move { engine.run(&user, &session, &plan, Vec::new(), running).await });
+        self.executor.run_as(weight, work).await?.map_err(status::of)
     }
 
     /// The rows stored.
@@ -142,7 +155,7 @@ impl Service {
         let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
         let session = Arc::clone(session);
         let work = Box::pin(async move { engine.ingest(&user, &session, target, schema, rows).await });
-        self.executor.run(work).await?.map_err(status::of)
+        self.executor.run_as(Weight::Heavy, work).await?.map_err(status::of)
     }
 
     /// For rows known to be few.
@@ -152,6 +165,6 @@ impl Service {
 
     /// Reads rows that nobody wants, so that what they come from has run.
     pub(super) async fn exhaust(&self, rows: RowStream) -> Result<(), Status> {
-        self.executor.run(rows.try_for_each(|_| async { Ok(()) })).await?.map_err(status::of)
+        self.executor.run_as(Weight::Heavy, rows.try_for_each(|_| async { Ok(()) })).await?.map_err(status::of)
     }
 }

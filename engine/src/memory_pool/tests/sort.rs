@@ -17,8 +17,13 @@ const MEMORY: usize = 64 << 20;
 async fn engine(memory_limit: usize) -> (tempfile::TempDir, Arc<Engine>) {
     let directory = tempfile::tempdir().unwrap();
     let store = StoreConfig::new(directory.path().to_owned());
-    let config =
-        EngineConfig { store, memory_limit, transactions: Default::default(), admin_password: Some("x".into()) };
+    let config = EngineConfig {
+        store,
+        memory_limit,
+        transactions: Default::default(),
+        limits: Default::default(),
+        admin_password: Some("x".into()),
+    };
     (directory, Engine::open(config).await.unwrap())
 }
 

@@ -137,7 +137,7 @@ async fn initial_value(context: &Context, column: &NewColumn) -> Result<ArrayRef
     };
     let value = context.plan_constant(sql)?.cast_to(data_type, &DFSchema::empty())?;
     let plan = LogicalPlanBuilder::empty(true).project([value.alias("value")])?.build()?;
-    let batches = collect(context.state().create_physical_plan(&plan).await?, context.task()).await?;
+    let batches = collect(context.state().create_physical_plan(&plan).await?, context.task()?).await?;
     let first = batches.iter().find(|batch| batch.num_rows() == 1);
     let value = first.ok_or_else(|| Error::internal("a default has no value"))?.column(0);
     Ok(crate::statement::output::conform_columns(vec![Arc::clone(value)], &nullable(column))?.column(0).clone())

@@ -29,6 +29,7 @@ impl World {
             store,
             memory_limit: 1 << 28,
             transactions: Default::default(),
+            limits: Default::default(),
             admin_password: Some("secret".into()),
         };
         let world = Self { engine: Engine::open(config).await.unwrap(), _dir: dir };
@@ -89,7 +90,7 @@ async fn read(world: &World, user: u64, ranges: Vec<std::ops::Range<u64>>) -> cr
     let mut rows = 0;
     for partition in 0..datafusion::physical_plan::ExecutionPlanProperties::output_partitioning(&plan).partition_count()
     {
-        let stream = plan.execute(partition, context.task())?;
+        let stream = plan.execute(partition, context.task().unwrap())?;
         let batches: Vec<_> = futures::TryStreamExt::try_collect(stream).await?;
         rows += batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>();
     }
@@ -141,7 +142,7 @@ async fn a_stamp_is_the_number_and_time_of_every_row() {
     let columns = columns(&world.table(), shape);
     let scan = Scan { slice: &slice, columns: &columns, filters: &[], deleted: true, wanted: &KeyBounds::All };
     let plan = scan.plan_of(context.state(), files, None).unwrap();
-    let batches = collect(plan, context.task()).await.unwrap();
+    let batches = collect(plan, context.task().unwrap()).await.unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
     assert_eq!(text.matches("| 777 ").count(), ROWS as usize, "{text}");
     assert_eq!(text.matches("1970-01-01T00:00:01Z").count(), ROWS as usize, "{text}");

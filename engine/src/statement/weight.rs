@@ -1,0 +1,155 @@
+//! How much a statement may ask of the server, as far as that can be told before it runs. It decides where a statement
+//! runs and whether it waits for others, and nothing else: whoever is taken for light is still bounded by memory and time.
+
+use std::ops::ControlFlow;
+
+use datafusion::{
+    common::{ScalarValue, tree_node::TreeNodeRecursion},
+    error::Result,
+    logical_expr::LogicalPlan,
+    sql::sqlparser::ast::{BinaryOperator, Expr, Insert, SetExpr, Visit, Visitor},
+};
+use insula_storage::TableDef;
+
+use super::direct;
+use crate::system;
+
+/// Rows of an insert beyond which it is no small one.
+pub(super) const FEW_ROWS: usize = 1_000;
+/// Keys of one column that an update or delete may name.
+const FEW_KEYS: usize = 100;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weight {
+    /// Reads or writes single keys, or nothing that is stored. It never waits for a slot.
+    Light,
+    /// All else.
+    Heavy,
+}
+
+impl Weight {
+    pub(super) fn light_if(light: bool) -> Self {
+        if light { Self::Light } else { Self::Heavy }
+    }
+}
+
+/// Of an optimized query. `parameters`: a value for each, of its type; what value does not matter.
+pub(super) fn of_query(plan: &LogicalPlan, parameters: Option<Vec<ScalarValue>>) -> Result<Weight> {
+    if reads_nothing_stored(plan)? {
+        return Ok(Weight::Light);
+    }
+    let Some(values) = parameters.filter(|values| !values.is_empty()) else {
+        return direct::reads_keys(plan).map(Weight::light_if);
+    };
+    let plan = plan.clone().with_param_values(super::parameters::as_values(values))?;
+    direct::reads_keys(&plan).map(Weight::light_if)
+}
+
+/// Neither tables of users, nor anything that makes many rows of few.
+pub(super) fn reads_nothing_stored(plan: &LogicalPlan) -> Result<bool> {
+    // What it would do is planned, and not done.
+    if matches!(plan, LogicalPlan::Explain(_)) {
+        return Ok(true);
+    }
+    let mut nothing = true;
+    plan.apply_with_subqueries(|node| {
+        nothing &= match node {
+            LogicalPlan::TableScan(scan) => system::is_system(scan),
+            LogicalPlan::Join(_)
+            | LogicalPlan::Unnest(_)
+            | LogicalPlan::RecursiveQuery(_)
+            | LogicalPlan::Extension(_)
+            | LogicalPlan::Analyze(_) => false,
+            _ => true,
+        };
+        Ok(if nothing { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(nothing)
+}
+
+/// Of an INSERT or REPLACE with so many rows of parameters.
+pub(crate) fn of_insert(insert: &Insert, parameters: usize) -> Weight {
+    let few = match insert.source.as_ref().map(|source| source.body.as_ref()) {
+        Some(SetExpr::Values(values)) => values.rows.len().saturating_mul(parameters.max(1)) <= FEW_ROWS,
+        Some(_) => false,
+        None => true,
+    };
+    Weight::light_if(few && !holds_query_beside_values(insert))
+}
+
+/// Of an UPDATE or DELETE of one table: light where its condition names the table's whole key.
+pub(crate) fn of_change(table: &TableDef, selection: Option<&Expr>, parameters: usize) -> Weight {
+    let Some(selection) = selection else { return Weight::Heavy };
+    let mut named = Vec::new();
+    named_columns(selection, &mut named);
+    let key = table.key.iter().map(|column| table.columns[*column].field.name());
+    let whole = !table.key.is_empty() && key.into_iter().all(|column| named.contains(column));
+    Weight::light_if(whole && parameters <= FEW_ROWS && !holds_query(selection))
+}
+
+/// The columns that every row of the result has one of few given values in.
+fn named_columns(condition: &Expr, named: &mut Vec<String>) {
+    match condition {
+        Expr::Nested(inner) => named_columns(inner, named),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            named_columns(left, named);
+            named_columns(right, named);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            named.extend(if is_given(right) { column(left) } else { None });
+            named.extend(if is_given(left) { column(right) } else { None });
+        }
+        Expr::InList { expr, list, negated: false } if list.len() <= FEW_KEYS && list.iter().all(is_given) => {
+            named.extend(column(expr));
+        }
+        _ => {}
+    }
+}
+
+fn column(expr: &Expr) -> Option<String> {
+    let ident = match expr {
+        Expr::Identifier(ident) => ident,
+        Expr::CompoundIdentifier(idents) => idents.last()?,
+        _ => return None,
+    };
+    Some(crate::sql::normalize(ident))
+}
+
+fn is_given(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::TypedString(_) => true,
+        Expr::UnaryOp { expr, .. } | Expr::Cast { expr, .. } | Expr::Nested(expr) => is_given(expr),
+        _ => false,
+    }
+}
+
+/// Counts queries within what it visits.
+#[derive(Default)]
+struct Queries(usize);
+
+impl Visitor for Queries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &datafusion::sql::sqlparser::ast::Query) -> ControlFlow<()> {
+        self.0 += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn queries_in(what: &impl Visit) -> usize {
+    let mut queries = Queries::default();
+    let _ = what.visit(&mut queries);
+    queries.0
+}
+
+fn holds_query(what: &impl Visit) -> bool {
+    queries_in(what) > 0
+}
+
+/// The VALUES of an insert are one query themselves.
+fn holds_query_beside_values(insert: &Insert) -> bool {
+    queries_in(insert) > usize::from(insert.source.is_some())
+}
+
+#[cfg(test)]
+mod tests;

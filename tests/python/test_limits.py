@@ -1,0 +1,157 @@
+"""Limits per user: each is an error of its own statement, names the way out, and leaves the neighbours alone."""
+
+import subprocess
+import threading
+import time
+
+import pyarrow.flight as flight
+import pytest
+from conftest import Login
+
+from demo import flightsql
+from demo.server import ADMIN_PASSWORD, Server, binary
+
+# Rows by the million, made from nothing: a join without a key.
+ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
+MANY_ROWS = "SELECT value, repeat('x', 200) AS text FROM generate_series(1, 10000000)"
+FLAGS = ["--user-concurrency", "2", "--concurrency", "3", "--user-queue", "2", "--queue-timeout", "20s"]
+FLAGS += ["--memory-limit", "256MB", "--user-memory-limit", "32MB", "--user-spill-limit", "8MB"]
+FLAGS += ["--max-result-bytes", "4MB"]
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """A server whose limits are near, with two users."""
+    with Server(tmp_path_factory.mktemp("narrow") / "data", *FLAGS) as server:
+        admin = Login(server, "admin", ADMIN_PASSWORD)
+        for name in ("ann", "bob"):
+            admin.change(f"CREATE USER {name} PASSWORD 'secret {name}'")
+        admin.close()
+        yield server
+
+
+@pytest.fixture
+def people(narrow):
+    """Ann and Bob of that server."""
+    logins = [Login(narrow, name, f"secret {name}") for name in ("ann", "bob")]
+    yield logins
+    for login in logins:
+        login.close()
+
+
+class Background:
+    """A statement on a connection of its own, until it ends or is killed."""
+
+    def __init__(self, login: Login, sql: str):
+        self.client, self.sql, self.error = login.flight(), sql, None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.client.query(self.sql)
+        except Exception as error:
+            self.error = error
+
+    def end(self) -> None:
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+
+def states(login: Login) -> list[str]:
+    """Of the endless joins of a user."""
+    return [state for (state,) in login.rows("SELECT state FROM system.queries WHERE text LIKE 'SELECT count%'")]
+
+
+def until(what) -> None:
+    """Waits for something that happens by itself."""
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def kill_all(login: Login) -> None:
+    for (query,) in login.rows("SELECT query_id FROM system.queries WHERE text LIKE 'SELECT count%'"):
+        login.change(f"KILL QUERY '{query}'")
+
+
+def test_heavy_statements_wait_in_line_and_light_ones_do_not(people, refused):
+    ann, bob = people
+    running = [Background(ann, ENDLESS) for _ in range(4)]
+    until(lambda: sorted(states(ann)) == ["queued", "queued", "running", "running"])
+    with refused("ResourceExhausted", "--user-queue", "--user-concurrency"):
+        ann.rows(ENDLESS)
+    # What is light takes no slot, and others have theirs.
+    assert ann.rows("SELECT 1") == [(1,)]
+    assert bob.rows("SELECT count(*) FROM generate_series(1, 1000)") == [(1000,)]
+    until(lambda: (kill_all(ann), states(ann) == [])[1])
+    for statement in running:
+        statement.end()
+        assert isinstance(statement.error, flight.FlightCancelledError), statement.error
+
+
+def test_waiting_counts_towards_the_time_of_a_statement(people):
+    ann, bob = people
+    running = [Background(ann, ENDLESS) for _ in range(2)]
+    until(lambda: states(ann) == ["running", "running"])
+    client = ann.flight()
+    options = flight.FlightCallOptions(headers=[client.bearer], timeout=0.5)
+    ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: ENDLESS}))
+    with pytest.raises(flight.FlightTimedOutError):
+        client.flight.do_get(ticket, options).read_all()
+    until(lambda: states(ann) == ["running", "running"])
+    assert bob.rows("SELECT count(*) FROM generate_series(1, 10)") == [(10,)]
+    kill_all(ann)
+    [statement.end() for statement in running]
+
+
+def test_who_does_not_read_holds_no_slot(people):
+    ann, _ = people
+    client, stalled = ann.flight(), []
+    ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: MANY_ROWS}))
+    for _ in range(5):
+        stalled.append(client.flight.do_get(ticket, client.options))
+        stalled[-1].read_chunk()
+    assert ann.rows("SELECT count(*) FROM generate_series(1, 1000)") == [(1000,)], "five stand still, and two may run"
+    [reader.cancel() for reader in stalled]
+
+
+def test_the_memory_of_a_user_is_not_the_memory_of_all(people, refused):
+    ann, bob = people
+    held = "SELECT count(*) FROM (SELECT array_agg(value) AS held FROM generate_series(1, {})) WHERE cardinality(held) > 0"
+    with refused("ResourceExhausted", "your statements", "--user-memory-limit"):
+        ann.rows(held.format(20_000_000))
+    assert bob.rows(held.format(1_000)) == [(1,)]
+    assert ann.rows(held.format(1_000)) == [(1,)], "what was refused holds nothing"
+
+
+def test_temporary_files_of_a_user_are_bounded(people, refused):
+    ann, bob = people
+    grouped = "SELECT count(*) FROM (SELECT concat('k', value) AS k FROM generate_series(1, {}) GROUP BY k)"
+    with refused("ResourceExhausted", "temporary files", "--user-spill-limit"):
+        ann.rows(grouped.format(3_000_000))
+    assert bob.rows(grouped.format(1_000)) == [(1_000,)]
+
+
+def test_a_result_is_bounded(people, refused):
+    ann, bob = people
+    with refused("ResourceExhausted", "--max-result-bytes"):
+        ann.rows(MANY_ROWS)
+    assert bob.rows("SELECT 1") == [(1,)]
+    assert len(ann.rows("SELECT value FROM generate_series(1, 1000)")) == 1000
+
+
+def test_the_limits_are_settings_that_can_be_seen(narrow):
+    admin = Login(narrow, "admin", ADMIN_PASSWORD)
+    settings = dict(admin.rows("SELECT name, value FROM system.settings"))
+    admin.close()
+    assert settings["user_concurrency"] == "2", settings
+    assert "user_queue=2 queue_timeout=20s" in narrow.log.read_text()
+
+
+@pytest.mark.parametrize("flags", [["--user-concurrency", "0"], ["--user-memory-limit", "1MB"], ["--queue-timeout", "0s"]])
+def test_limits_under_which_nothing_could_run_are_refused(tmp_path, flags):
+    done = subprocess.run([binary(), "serve", "--data-dir", tmp_path / "data", *flags], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert flags[0].strip("-").replace("-", "_") in done.stderr, done.stderr
