@@ -77,7 +77,10 @@ impl Write {
     pub fn weight(&self, parameters: usize, catalog: &Snapshot, namespace: &dyn Fn() -> Result<String>) -> Weight {
         let (target, selection, others) = match self {
             Self::Insert(insert) => return weight::of_insert(insert, parameters),
-            Self::Update(update) => (Some(&update.table), update.selection.as_ref(), update.from.is_some()),
+            Self::Update(update) => {
+                let reads_more = update.from.is_some() || weight::holds_query(&update.assignments);
+                (Some(&update.table), update.selection.as_ref(), reads_more)
+            }
             Self::Delete(delete) => (target::of_delete(delete), delete.selection.as_ref(), delete.using.is_some()),
         };
         let table = target.filter(|_| !others).and_then(|target| target::definition(target, catalog, namespace));

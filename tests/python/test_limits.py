@@ -48,8 +48,11 @@ class Background:
         self.thread.start()
 
     def _run(self) -> None:
+        ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: self.sql}))
         try:
-            self.client.query(self.sql)
+            # Chunk by chunk, for pyarrow takes a `read_all` that is cancelled for an interrupt of the whole program.
+            for _ in self.client.flight.do_get(ticket, self.client.options):
+                pass
         except Exception as error:
             self.error = error
 

@@ -142,7 +142,7 @@ fn queries_in(what: &impl Visit) -> usize {
     queries.0
 }
 
-fn holds_query(what: &impl Visit) -> bool {
+pub(crate) fn holds_query(what: &impl Visit) -> bool {
     queries_in(what) > 0
 }
 
