@@ -17,7 +17,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::{
-    Service, described, unserved,
+    Service, described, message_bytes, unserved,
     work::{Done, Source},
 };
 use crate::{
@@ -241,15 +241,18 @@ impl Service {
         if statement.description.has_effect || execution.is_some_and(|execution| execution.part.is_some()) {
             return Ok(None);
         }
+        if let Some(execution) = execution {
+            execution.check()?;
+        }
         let parameters = parameters.as_ref().map(|batches| batches.as_slice()).unwrap_or_default();
         let Some(row) = self.engine.row(&self.actor(caller, statement)?, session, &statement.plan, parameters) else {
             return Ok(None);
         };
-        if let Some(execution) = execution {
-            execution.check()?;
-        }
         let encoding = Encoding { format: Format { types: statement.types, ..caller.format }, ..self.encoding(caller) };
-        statement.header.message(&statement.wire, encoding, &row.map_err(status::of)?)
+        let messages = statement.header.message(&statement.wire, encoding, &row.map_err(status::of)?)?;
+        // A row that is larger than a result may be is refused where all results are.
+        let bytes = |messages: &Vec<FlightData>| messages.iter().map(message_bytes).sum::<usize>() as u64;
+        Ok(messages.filter(|messages| bytes(messages) <= self.limits.result))
     }
 
     fn nothing(&self, caller: &Caller, statement: &Statement) -> Result<Rows, Status> {
