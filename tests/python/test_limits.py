@@ -158,3 +158,16 @@ def test_limits_under_which_nothing_could_run_are_refused(tmp_path, flags):
     done = subprocess.run([binary(), "serve", "--data-dir", tmp_path / "data", *flags], capture_output=True, text=True)
     assert done.returncode != 0
     assert flags[0].strip("-").replace("-", "_") in done.stderr, done.stderr
+
+
+def test_a_row_found_by_its_key_keeps_to_the_size_of_results_too(narrow, people, refused):
+    admin = Login(narrow, "admin", ADMIN_PASSWORD)
+    admin.change("CREATE TABLE cells (id BIGINT PRIMARY KEY, v TEXT)")
+    admin.close()
+    ann, _ = people
+    ann.change("INSERT INTO cells VALUES (1, 'small'), (2, repeat('x', 5000000))")
+    # From its second run on a statement of the same text is read without a plan.
+    for _ in range(3):
+        assert ann.rows("SELECT v FROM cells WHERE id = 1") == [("small",)]
+        with refused("ResourceExhausted", "--max-result-bytes"):
+            ann.rows("SELECT v FROM cells WHERE id = 2")
