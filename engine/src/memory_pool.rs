@@ -7,8 +7,11 @@
 //! DataFusion's greedy one, that request is the one that fails: `ExternalSorterMerge` of a statement whose rows are more
 //! than the pool. DataFusion's fair pool makes sorts share what is left of it, but takes nothing back from those who came
 //! while there was more. So here half of the pool is never given to operators that can spill, a byte of a sort takes up
-//! two of their half, the merges under way take up what they hold of it, and merges leave a quarter of the pool to what
-//! reads them. Then the sorts of a statement, which spill at the same time, find memory for all their merges.
+//! two of their half, and the merges under way take up what they hold of it. The merges of written runs, which take as
+//! many runs as they get memory for, share a quarter of the pool: sorts of the same statement may still be spilling, and
+//! operators above them need memory, too. Then the sorts of a statement find memory for all their merges.
+
+mod sorts;
 
 use std::fmt;
 
@@ -19,11 +22,12 @@ use datafusion::{
 };
 use parking_lot::Mutex;
 
+use self::sorts::Sorts;
+
 /// The part of the pool that operators which can spill share, as a divisor.
 const SPILLABLE: usize = 2;
-/// The part of the pool that merges of sorted runs leave free for all else, as a divisor. They take as many runs as they
-/// get memory for and can do with two, so they would leave nothing to the operators above them.
-const BEHIND_MERGES: usize = 4;
+/// The part of the pool that merges of written runs share, as a divisor.
+const RUNS: usize = 4;
 /// Of the consumers that a sort and its merges ask for memory as; a number follows.
 const SORT: &str = "ExternalSorter[";
 const MERGE: &str = "ExternalSorterMerge[";
@@ -61,6 +65,25 @@ impl Kind {
     }
 }
 
+/// Memory that some consumers share.
+struct Part {
+    all: usize,
+    sharers: usize,
+    taken: usize,
+}
+
+impl Part {
+    /// Whether there is `more` for one who holds so much. The first half of the part is whose it is first, so that one
+    /// alone does not go to disk for the sake of others who need nothing; of the rest nobody has more than an even
+    /// part. Half of an even part is theirs whatever the others have.
+    fn has(&self, holds: usize, more: usize) -> bool {
+        let even = self.all / self.sharers.max(1);
+        let taken = self.taken.saturating_add(more);
+        let own = holds.saturating_add(more);
+        taken <= self.all / 2 || own <= even / 2 || taken <= self.all && own <= even
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct StatementPool {
     bytes: usize,
@@ -83,15 +106,20 @@ struct State {
     held: usize,
     /// Bytes that are taken up of what spillers share.
     taken: usize,
+    sorts: Sorts,
 }
 
 impl State {
-    fn grow(&mut self, kind: Kind, bytes: usize) {
+    fn grow(&mut self, consumer: &MemoryConsumer, bytes: usize) {
+        let kind = Kind::of(consumer);
+        self.sorts.grow(consumer, bytes);
         self.held = self.held.saturating_add(bytes);
         self.taken = self.taken.saturating_add(bytes.saturating_mul(kind.weight()));
     }
 
-    fn shrink(&mut self, kind: Kind, bytes: usize) {
+    fn shrink(&mut self, consumer: &MemoryConsumer, bytes: usize) {
+        let kind = Kind::of(consumer);
+        self.sorts.shrink(consumer, bytes);
         self.held = self.held.saturating_sub(bytes);
         self.taken = self.taken.saturating_sub(bytes.saturating_mul(kind.weight()));
     }
@@ -111,16 +139,17 @@ impl StatementPool {
         self.bytes
     }
 
-    /// Whether an operator that can spill, and holds so much, may have `more`. The first half of what all of them share
-    /// is whose it is first, so that one alone does not spill for the sake of others who need nothing; of the rest nobody
-    /// has more than an even part. Half of that part is theirs while merges take up all the rest, and whoever holds
-    /// nothing may have one batch: it could not even spill without.
+    /// Whether an operator that can spill, and holds so much, may have `more`. Whoever holds nothing may have one batch:
+    /// it could not even spill without.
     fn may_spiller_grow(&self, state: &State, kind: Kind, holds: usize, more: usize) -> bool {
-        let all = self.bytes / SPILLABLE;
-        let even = all / state.spillers.max(1);
-        let taken = state.taken.saturating_add(more.saturating_mul(kind.weight()));
-        let own = holds.saturating_add(more).saturating_mul(kind.weight());
-        holds == 0 || taken <= all / 2 || own <= even / 2 || taken <= all && own <= even
+        let part = Part { all: self.bytes / SPILLABLE, sharers: state.spillers, taken: state.taken };
+        holds == 0 || part.has(holds * kind.weight(), more.saturating_mul(kind.weight()))
+    }
+
+    /// Whether a merge of written runs that holds so much may have `more`. Whichever holds nothing may have one run.
+    fn may_runs_grow(&self, state: &State, holds: usize, more: usize) -> bool {
+        let part = Part { all: self.bytes / RUNS, sharers: state.sorts.count(), taken: state.sorts.runs() };
+        holds == 0 || part.has(holds, more)
     }
 
     /// How much others leave is told of a user's own pool only.
@@ -146,34 +175,41 @@ impl MemoryPool for StatementPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.state.lock().spillers += usize::from(consumer.can_spill());
+        let mut state = self.state.lock();
+        state.spillers += usize::from(consumer.can_spill());
+        state.sorts.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
         let mut state = self.state.lock();
         state.spillers = state.spillers.saturating_sub(usize::from(consumer.can_spill()));
+        state.sorts.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.state.lock().grow(Kind::of(reservation.consumer()), additional);
+        self.state.lock().grow(reservation.consumer(), additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.state.lock().shrink(Kind::of(reservation.consumer()), shrink);
+        self.state.lock().shrink(reservation.consumer(), shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let consumer = reservation.consumer();
         let kind = Kind::of(consumer);
         let mut state = self.state.lock();
-        let kept = if kind == Kind::Merge { self.bytes / BEHIND_MERGES } else { 0 };
-        let free = self.bytes.saturating_sub(state.held).saturating_sub(kept);
+        let free = self.bytes.saturating_sub(state.held);
+        let holds = reservation.size();
         let is_refused = additional > free
-            || consumer.can_spill() && !self.may_spiller_grow(&state, kind, reservation.size(), additional);
+            || match kind {
+                Kind::Sort | Kind::Spiller => !self.may_spiller_grow(&state, kind, holds, additional),
+                Kind::Merge => state.sorts.reads_runs(consumer) && !self.may_runs_grow(&state, holds, additional),
+                Kind::Fixed => false,
+            };
         if is_refused {
             return Err(self.refusal(consumer, additional, free));
         }
-        state.grow(kind, additional);
+        state.grow(consumer, additional);
         Ok(())
     }
 

@@ -27,23 +27,47 @@ fn operators_that_can_spill_leave_room_for_those_that_cannot() {
     assert_eq!(pool.reserved(), 0);
 }
 
+/// A sort and its merges, as DataFusion registers them.
+fn sort_and_merges(pool: &Arc<dyn MemoryPool>, i: usize) -> [MemoryReservation; 2] {
+    let sort = named(pool, &format!("ExternalSorter[{i}]"), true);
+    [sort, named(pool, &format!("ExternalSorterMerge[{i}]"), false)]
+}
+
 #[test]
-fn merges_of_sorts_leave_a_quarter_to_what_reads_them() {
+fn merges_of_runs_share_a_quarter() {
     let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
-    let merge = named(&pool, "ExternalSorterMerge[1]", false);
-    merge.try_grow(750).unwrap();
+    let [sort, merge] = sort_and_merges(&pool, 0);
+    merge.try_grow(250).unwrap();
     assert!(merge.try_grow(1).is_err());
-    reservation(&pool, false).try_grow(250).unwrap();
+    let [_second, runs] = sort_and_merges(&pool, 1);
+    runs.try_grow(100).expect("one run");
+    assert!(runs.try_grow(1).is_err(), "more than half of its part, while the other has all");
+    drop((sort, merge));
+    runs.try_grow(25).unwrap();
+    reservation(&pool, false).try_grow(875).unwrap();
+}
+
+#[test]
+fn merges_of_what_is_collected_get_all_that_is_free() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
+    let [[sort, merge], [_, runs]] = [0, 1].map(|i| sort_and_merges(&pool, i));
+    runs.try_grow(125).unwrap();
+    sort.try_grow(100).unwrap();
+    merge.try_grow(600).unwrap();
+    sort.free();
+    merge.try_grow(100).expect("it is still what was collected");
+    merge.free();
+    merge.try_grow(1).expect("a run");
+    assert!(merge.try_grow(125).is_err(), "of written runs now");
 }
 
 #[test]
 fn sorts_leave_room_for_their_merges() {
     let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(1000));
-    let [first, second] = ["ExternalSorter[0]", "ExternalSorter[1]"].map(|name| named(&pool, name, true));
+    let [[first, merge], [second, _]] = [0, 1].map(|i| sort_and_merges(&pool, i));
     first.try_grow(125).unwrap();
     second.try_grow(125).unwrap();
     assert!(first.try_grow(1).is_err() && second.try_grow(1).is_err(), "each byte of theirs counts twice");
-    let merge = named(&pool, "ExternalSorterMerge[0]", false);
     merge.try_grow(250).unwrap();
     first.free();
     merge.try_grow(250).unwrap();
