@@ -18,6 +18,7 @@ CARGO = ["cargo", "bench", "--quiet", "--workspace", "--bench"]
 BARS = {
     ("scan", "own"): ("cold scan of one user against plain DataFusion", 1.15),
     ("scan", "shared"): ("the same in files shared with 1,000 others", 1.3),
+    ("scan", "Insula"): ("a user's query against plain DataFusion on the same files", 1.05),
     ("updated", "1 % updated"): ("filtered scan with 1 % of the rows updated since the flush", 1.2),
     ("updated", "10 % updated"): ("filtered scan with 10 % of the rows updated since the flush", 1.2),
 }

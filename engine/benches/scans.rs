@@ -71,8 +71,23 @@ async fn scan() {
         }
         comparison.print();
     }
+    isolation("own files", &own, 1).await;
+    isolation("shared files", &shared, 501).await;
     own.close().await;
     shared.close().await;
+}
+
+/// What it costs that a user's rows are theirs alone: against plain DataFusion on the very same files.
+async fn isolation(files: &str, world: &World, user: u64) {
+    let plain = Plain::over(&world.dir.path().join("cold"), user).await;
+    for (name, sql) in QUERIES {
+        let mut comparison = Comparison::new(&format!("isolation/{files}/{name}"));
+        for _ in 0..setting("INSULA_BENCH_ROUNDS", 9) {
+            comparison.time("plain", || plain.query(sql)).await;
+            comparison.time("Insula", || world.query(user, sql)).await;
+        }
+        comparison.print();
+    }
 }
 
 /// Scans of a table of which a part was updated since its flush, and after the next flush (deletion vectors).

@@ -13,14 +13,9 @@ use arrow::{
     error::ArrowError,
     ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
 };
-use arrow_flight::{
-    FlightData, IpcMessage, SchemaAsIpc,
-    encode::{DictionaryHandling, FlightDataEncoderBuilder},
-    error::FlightError,
-    utils::batches_to_flight_data,
-};
+use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc, utils::batches_to_flight_data};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, future::ready, stream, stream::BoxStream};
 use insula_engine::RowStream;
 use tonic::Status;
 
@@ -28,7 +23,9 @@ use crate::{
     format::{Format, Types},
     status,
 };
+use messages::Messages;
 
+mod messages;
 #[cfg(test)]
 mod tests;
 
@@ -98,27 +95,14 @@ pub fn schema_message(schema: &Schema) -> Result<Bytes, Status> {
 
 /// `wire` is the wire schema of the rows. The schema goes first, also where no row follows.
 pub fn rows(wire: SchemaRef, encoding: Encoding, rows: RowStream) -> Result<DataStream, Status> {
-    let target = Arc::clone(&wire);
-    let batches = rows.map(move |batch| {
-        let batch = batch.map_err(|error| FlightError::from(status::of(error)))?;
-        to_wire(&batch, &target).map_err(|error| FlightError::from(status::internal(error)))
+    let mut messages = Messages::new(encoding).map_err(status::internal)?;
+    let header = messages.schema(&wire);
+    let encoded = rows.map(move |batch| {
+        let batch = to_wire(&batch.map_err(status::of)?, &wire).map_err(status::internal)?;
+        let of_batch = messages.of(&batch).map_err(status::internal)?;
+        Ok::<_, Status>(stream::iter(of_batch.into_iter().map(Ok)))
     });
-    let dictionaries = match encoding.format.types.dictionaries {
-        true => DictionaryHandling::Resend,
-        false => DictionaryHandling::Hydrate,
-    };
-    let options = IpcWriteOptions::default().try_with_compression(encoding.format.compression);
-    let encoded = FlightDataEncoderBuilder::new()
-        .with_schema(wire)
-        .with_options(options.map_err(status::internal)?)
-        .with_dictionary_handling(dictionaries)
-        .with_max_flight_data_size(encoding.message_size)
-        .build(batches);
-    let encoded = encoded.map_err(|error| match error {
-        FlightError::Tonic(status) => *status,
-        other => status::internal(other),
-    });
-    Ok(encoded.boxed())
+    Ok(stream::once(ready(Ok(header))).chain(encoded.try_flatten()).boxed())
 }
 
 /// Of a whole result. One that has batches and no rows is sent as an empty batch, for clients that take a stream without

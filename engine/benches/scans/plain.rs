@@ -1,6 +1,6 @@
-//! The same rows in one Parquet file, read by DataFusion as it comes.
+//! The same rows read by DataFusion as it comes: in one Parquet file of its own, or in the files of a database.
 
-use std::fs::File;
+use std::{fs::File, path::Path};
 
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
@@ -10,7 +10,7 @@ use crate::flights::{self, BATCH_ROWS};
 
 pub struct Plain {
     context: SessionContext,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Plain {
@@ -29,7 +29,20 @@ impl Plain {
         let context = SessionContext::new();
         let path = path.to_str().expect("text");
         context.register_parquet("flights", path, ParquetReadOptions::default()).await.expect("registered");
-        Self { context, _dir: dir }
+        Self { context, _dir: Some(dir) }
+    }
+
+    /// One user's rows in the files under `objects`, which hold nothing but live versions.
+    pub async fn over(objects: &Path, user: u64) -> Self {
+        let context = SessionContext::new();
+        let objects = objects.to_str().expect("text");
+        context.register_parquet("stored", objects, ParquetReadOptions::default()).await.expect("registered");
+        let schema = flights::schema();
+        let names = schema.fields().iter().enumerate().map(|(i, f)| format!("c{} AS {}", i + 1, f.name()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let view = format!("CREATE VIEW flights AS SELECT {names} FROM stored WHERE _user_no = {user}");
+        context.sql(&view).await.expect("plans").collect().await.expect("made");
+        Self { context, _dir: None }
     }
 
     pub async fn query(&self, sql: &str) -> String {

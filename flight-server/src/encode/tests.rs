@@ -5,7 +5,7 @@ use arrow::{
     },
     datatypes::{Field, Fields, Int32Type, Int64Type},
 };
-use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::{decode::FlightRecordBatchStream, error::FlightError};
 
 use arrow::ipc::CompressionType;
 
@@ -75,6 +75,20 @@ async fn encodings_and_compression_are_for_those_who_ask() {
         assert_eq!(received.schema(), wire);
         assert_eq!(to_wire(&received, &plain.schema()).unwrap(), plain);
     }
+}
+
+#[tokio::test]
+async fn a_dictionary_that_changes_is_sent_anew() {
+    let batch = |words: [&str; 2]| {
+        let coded: DictionaryArray<Int32Type> = words.into_iter().collect();
+        RecordBatch::try_from_iter([("coded", Arc::new(coded) as ArrayRef)]).unwrap()
+    };
+    let all = [batch(["a", "b"]), batch(["a", "b"]), batch(["c", "d"])];
+    let types = Types { views: false, dictionaries: true };
+    let encoding = Encoding { format: Format { types, ..PLAIN.format }, ..PLAIN };
+    let sent = batches(all[0].schema(), encoding, all.to_vec()).unwrap().map_err(FlightError::from);
+    let received: Vec<_> = FlightRecordBatchStream::new_from_flight_data(sent).try_collect().await.unwrap();
+    assert_eq!(received, all);
 }
 
 #[tokio::test]
