@@ -64,18 +64,16 @@ impl Demanded {
 }
 
 impl Demanded {
-    /// The values of a single execution, bound in the very types that are demanded; `None`: they are not.
-    pub fn of_one_run(&self, params: &[RecordBatch]) -> Option<Vec<ScalarValue>> {
+    /// The values of a single execution, as columns of one row, bound in the very types that are demanded; `None`: they are
+    /// not.
+    pub fn of_one_run<'a>(&self, params: &'a [RecordBatch]) -> Option<&'a [ArrayRef]> {
         let columns = match params {
-            [] if self.plain.is_empty() => return Some(Vec::new()),
+            [] if self.plain.is_empty() => return Some(&[]),
             [row] if row.num_rows() == 1 && row.num_columns() == self.plain.len() => row.columns(),
             _ => return None,
         };
-        let value = |(column, demanded): (&ArrayRef, &Option<DataType>)| {
-            let same = demanded.as_ref() == Some(column.data_type());
-            same.then(|| ScalarValue::try_from_array(column, 0).ok()).flatten()
-        };
-        columns.iter().zip(&self.plain).map(value).collect()
+        let same = |(column, demanded): (&ArrayRef, &Option<DataType>)| demanded.as_ref() == Some(column.data_type());
+        columns.iter().zip(&self.plain).all(same).then_some(columns)
     }
 
     /// A value for each that is known to be of its type; `None` where a type has none.

@@ -101,7 +101,7 @@ impl Query {
     pub fn row(&self, view: &Arc<ReadView>, user: &Identity, params: &[RecordBatch]) -> Option<Result<Vec<ArrayRef>>> {
         let point = self.optimized.get()?.as_ref()?.point.as_ref()?;
         let values = self.parameters.of_one_run(params)?;
-        point.read(view, owner_of(point.table(), user), &values)
+        point.read(view, owner_of(point.table(), user), values)
     }
 
     /// How much it asks for. It is optimized to find that out, as it would be to run.

@@ -3,7 +3,13 @@
 //! The answer may hold more keys than the filters let through, never fewer: DataFusion applies the filters again. So a
 //! filter that is not understood here is passed over, and an open end of a range is taken for a closed one.
 
-use arrow::{array::ArrayRef, datatypes::DataType};
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef},
+    compute::cast,
+    datatypes::DataType,
+};
 use datafusion::{
     common::ScalarValue,
     error::Result,
@@ -163,7 +169,6 @@ fn value(expr: &Expr, data_type: &DataType) -> Option<ScalarValue> {
 
 /// The value as one of the column's type, where it is the same in it; NULL never is.
 pub(super) fn value_of(value: &ScalarValue, data_type: &DataType) -> Option<ScalarValue> {
-    let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     if value.is_null() {
         None
     } else if value.data_type() == *data_type {
@@ -173,6 +178,23 @@ pub(super) fn value_of(value: &ScalarValue, data_type: &DataType) -> Option<Scal
     } else {
         None
     }
+}
+
+/// The same of values in a column.
+pub(super) fn column_of(values: &ArrayRef, data_type: &DataType) -> Option<ArrayRef> {
+    if values.logical_null_count() > 0 {
+        None
+    } else if values.data_type() == data_type {
+        Some(Arc::clone(values))
+    } else if is_text(values.data_type()) && is_text(data_type) {
+        cast(values, data_type).ok()
+    } else {
+        None
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 #[cfg(test)]

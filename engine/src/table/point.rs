@@ -26,8 +26,8 @@ const USER_NO: usize = 0;
 pub(crate) struct PointRead {
     def: Arc<TableDef>,
     codec: KeyCodec,
-    /// In the order of the key, each with the type in which the column is stored.
-    key: Vec<(Part, DataType)>,
+    /// In the order of the key.
+    key: Vec<KeyColumn>,
     /// In the stored schema: whose row it is, for the guard, then what is asked for.
     projection: Vec<usize>,
     /// A soft-deleted row is a row, too.
@@ -35,7 +35,33 @@ pub(crate) struct PointRead {
 }
 
 /// Where a column of the key gets its value from.
-#[derive(Clone)]
+enum KeyColumn {
+    /// The type is that in which the column is stored.
+    Parameter(usize, DataType),
+    /// One row.
+    Value(ArrayRef),
+}
+
+impl KeyColumn {
+    fn of(part: Part, stored: &DataType) -> Option<Self> {
+        match part {
+            Part::Parameter(number) => Some(Self::Parameter(number, stored.clone())),
+            Part::Value(value) => Some(Self::Value(keys::value_of(&value, stored)?.to_array().ok()?)),
+        }
+    }
+
+    /// `None`: the value is not one of the column's.
+    fn value(&self, parameters: &[ArrayRef]) -> Option<ArrayRef> {
+        match self {
+            Self::Parameter(number, stored) => {
+                parameters.get(*number).and_then(|column| keys::column_of(column, stored))
+            }
+            Self::Value(value) => Some(Arc::clone(value)),
+        }
+    }
+}
+
+/// What a column of the key is to equal.
 enum Part {
     /// `$1` is 0.
     Parameter(usize),
@@ -59,7 +85,7 @@ impl PointRead {
         let stored = table.stored_schema();
         let key = table.stored_key().into_iter().map(|column| {
             let at = equal.iter().position(|(other, _)| *other == column)?;
-            Some((equal.swap_remove(at).1, stored.field(column).data_type().clone()))
+            KeyColumn::of(equal.swap_remove(at).1, stored.field(column).data_type())
         });
         let key = key.collect::<Option<Vec<_>>>()?;
         // What is left says more of the row than its key.
@@ -76,16 +102,9 @@ impl PointRead {
     }
 
     /// The columns of the row, or of none, in the types in which they are stored. `None`: it is not at hand, or the values
-    /// are not of the key's types; run the plan. `values`: of the parameters.
-    pub fn read(&self, view: &Arc<ReadView>, owner: UserNo, values: &[ScalarValue]) -> Option<Result<Vec<ArrayRef>>> {
-        let column = |(part, data_type): &(Part, DataType)| -> Option<ArrayRef> {
-            let value = match part {
-                Part::Parameter(number) => values.get(*number)?,
-                Part::Value(value) => value,
-            };
-            keys::value_of(value, data_type)?.to_array().ok()
-        };
-        let columns = self.key.iter().map(column).collect::<Option<Vec<_>>>()?;
+    /// are not of the key's types; run the plan. `parameters`: one row of them.
+    pub fn read(&self, view: &Arc<ReadView>, owner: UserNo, parameters: &[ArrayRef]) -> Option<Result<Vec<ArrayRef>>> {
+        let columns = self.key.iter().map(|column| column.value(parameters)).collect::<Option<Vec<_>>>()?;
         let keys = self.codec.encode(&columns).ok()?;
         let slice = view.slice(&self.def, owner).ok()?;
         let found = slice.row(&keys, &self.projection, self.deleted).now_or_never()?;
