@@ -13,7 +13,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -33,6 +33,8 @@ mod tests;
 pub(crate) struct Admission {
     limits: Limits,
     state: Mutex<State>,
+    /// Statements that found too many before them, or waited too long.
+    refused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -71,7 +73,7 @@ enum Place {
 
 impl Admission {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, state: Mutex::default(), refused: AtomicU64::new(0) }
     }
 
     /// A slot to be had by one statement of the user.
@@ -86,6 +88,11 @@ impl Admission {
             None => (state.computing, state.waiting),
             Some(user) => state.lines.get(&user).map_or((0, 0), |line| (line.computing, line.waiting.len())),
         }
+    }
+
+    /// Statements that got no slot, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     fn stand(self: &Arc<Self>, user: UserNo, place: Place) -> Result<Ticket> {
@@ -106,6 +113,7 @@ impl Admission {
             };
             if let Some(error) = too_many {
                 state.forget(user);
+                self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(error);
             }
         }
@@ -141,6 +149,7 @@ impl Admission {
     }
 
     fn too_long(&self) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
         exhausted(&format!(
             "the statement waited {:?} for its turn behind others; wait for some to end, try again later, or raise \
              --queue-timeout or --user-concurrency",

@@ -27,7 +27,7 @@ use insula_proto::UserNo;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-pub use event::{CANCELLED, Event, Kind, OK, result};
+pub use event::{CANCELLED, DEADLINE_EXCEEDED, Event, Kind, OK, result};
 pub(crate) use line::micros;
 pub use verb::Verb;
 

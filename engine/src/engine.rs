@@ -28,6 +28,7 @@ use crate::{
     functions::Functions,
     memory_pool::StatementPool,
     plans::Plans,
+    rate::WriteRate,
     running::Queries,
     share::Shares,
     statement::Request,
@@ -125,6 +126,7 @@ pub struct Engine {
     host: OnceLock<Weak<dyn Host>>,
     shares: Arc<Shares>,
     admission: Arc<Admission>,
+    rate: WriteRate,
     limits: Limits,
 }
 
@@ -141,6 +143,15 @@ pub struct Load {
     pub memory_limit: usize,
     /// Bytes of temporary files.
     pub spilled: u64,
+}
+
+/// Statements that limits refused since the start, by the limit.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// They found too many before them, or waited too long for their turn.
+    pub queue: u64,
+    /// Their user had written faster than may be.
+    pub ingest_rate: u64,
 }
 
 impl Engine {
@@ -188,6 +199,7 @@ impl Engine {
                 host,
                 shares,
                 admission,
+                rate: WriteRate::new(&limits),
                 limits,
             }
         }))
@@ -406,6 +418,15 @@ impl Engine {
         Load { computing, waiting, memory, memory_limit, spilled: self.shares.spilled(of) }
     }
 
+    pub fn refused(&self) -> Refused {
+        Refused { queue: self.admission.refused(), ingest_rate: self.rate.refused() }
+    }
+
+    /// Transactions that are open, of all users.
+    pub fn transaction_count(&self) -> usize {
+        self.transactions.count()
+    }
+
     /// Bytes that running statements have reserved, and bytes that they may reserve.
     pub fn memory(&self) -> (usize, usize) {
         self.shares.memory(None)
@@ -426,9 +447,26 @@ impl Engine {
         schema: SchemaRef,
         rows: RowStream,
     ) -> Result<u64> {
-        let running = &self.begin(user, session, &"(ingest)".into());
+        self.run_ingest(user, session, target, schema, rows, self.begin_ingest(user, session)).await
+    }
+
+    /// Enters an ingest among the statements that run, to be run by [`Self::run_ingest`].
+    pub fn begin_ingest(&self, user: &Identity, session: &Arc<Session>) -> Running {
+        let running = self.begin(user, session, &"(ingest)".into());
         running.does(Verb::Ingest);
-        let request = Request::new(self, user, session, running);
+        running
+    }
+
+    pub async fn run_ingest(
+        self: &Arc<Self>,
+        user: &Identity,
+        session: &Arc<Session>,
+        target: IngestTarget,
+        schema: SchemaRef,
+        rows: RowStream,
+        running: Running,
+    ) -> Result<u64> {
+        let request = Request::new(self, user, session, &running);
         running.enter().await?;
         let stored = running.guard(Box::pin(crate::ingest::run(&request, target, schema, rows))).await?;
         running.changed(stored);
@@ -437,11 +475,23 @@ impl Engine {
     }
 
     /// Begins a transaction that statements name, by a session [`Session::within`] it. It ends with `session`.
-    pub fn begin_transaction(&self, user: &Identity, session: &Session) -> Result<Arc<Transaction>> {
+    pub fn begin_transaction(&self, user: &Identity, session: &Arc<Session>) -> Result<Arc<Transaction>> {
         session.settings_of(user)?;
-        let transaction = self.transactions.begin(user, false)?;
-        session.note(&transaction)?;
-        Ok(transaction)
+        let running = self.begin_call(user, session, Verb::Begin);
+        let begun = self.transactions.begin(user, false).and_then(|transaction| {
+            session.note(&transaction)?;
+            Ok(transaction)
+        });
+        running.ended(&begun);
+        begun
+    }
+
+    /// What a call does to a transaction is told as the SQL of the same effect is: while it takes, among the statements
+    /// that run, and then in the audit.
+    fn begin_call(&self, user: &Identity, session: &Arc<Session>, verb: Verb) -> Running {
+        let running = self.begin(user, session, &verb.name().into());
+        running.does(verb);
+        running
     }
 
     /// One of the user's transactions, by [`Transaction::id`].
@@ -449,8 +499,7 @@ impl Engine {
         self.transactions.find(user, id)
     }
 
-    /// Ends a transaction that a call names. While that takes it is among the statements that run, as the SQL of the same
-    /// effect is.
+    /// Ends a transaction that a call names.
     pub async fn end_transaction(
         &self,
         user: &Identity,
@@ -458,9 +507,7 @@ impl Engine {
         transaction: &Arc<Transaction>,
         commits: bool,
     ) -> Result<()> {
-        let text = if commits { "COMMIT" } else { "ROLLBACK" };
-        let running = self.begin(user, session, &text.into());
-        running.does(Verb::Transaction);
+        let running = self.begin_call(user, session, if commits { Verb::Commit } else { Verb::Rollback });
         let ended = match commits {
             true => self.commit(transaction).await,
             false => {
@@ -470,6 +517,19 @@ impl Engine {
         };
         running.ended(&ended);
         ended
+    }
+
+    /// Makes a savepoint, goes back to one, or gives one up, by a call: `work` of [`Transaction`].
+    pub async fn savepoint<T>(
+        &self,
+        user: &Identity,
+        session: &Arc<Session>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let running = self.begin_call(user, session, Verb::Savepoint);
+        let done = work.await;
+        running.ended(&done);
+        done
     }
 
     /// Stores all that the transaction has written, or nothing: then it is `Aborted`, or names another reason.
@@ -582,6 +642,10 @@ impl Engine {
 
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    pub(crate) fn rate(&self) -> &WriteRate {
+        &self.rate
     }
 
     pub(crate) fn users(&self) -> &Users {

@@ -35,6 +35,7 @@ pub(crate) async fn run(
     mut batches: RowStream,
 ) -> Result<u64> {
     request.running.touches(&[format!("{}.{}", namespace(request, &target)?, target.table).into()].into());
+    request.may_write().await?;
     let (catalog, store) = (request.engine.catalog(), request.engine.store());
     if let Some(transaction) = request.session.transaction() {
         let mut turn = transaction.turn().await?;
@@ -102,6 +103,7 @@ async fn gather_within(
     let memory = MemoryConsumer::new("ingest").register(&context.pool());
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);
+        request.writes(&batch).await?;
         set.insert(&shape.rows(&context, &batch).await?)?;
         memory.try_resize(set.memory())?;
         if set.memory() > room {
@@ -168,6 +170,7 @@ async fn gather(
 ) -> Result<()> {
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);
+        request.writes(&batch).await?;
         intake.add(shape.rows(context, &batch).await?).await?;
     }
     Ok(())
@@ -184,6 +187,7 @@ async fn gather_owned(
     let mut group = Group::new(request.engine);
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);
+        request.writes(&batch).await?;
         let (names, rest) = users.split(&batch)?;
         group.add(names, shape.rows(context, &rest).await?, intake).await?;
     }

@@ -24,6 +24,7 @@ mod moments;
 mod outside;
 mod overflow;
 mod plans;
+mod rate;
 mod running;
 mod session;
 mod share;
@@ -41,7 +42,8 @@ mod write;
 
 pub use audit::{AuditConfig, AuditFigures, Trail};
 pub use engine::{
-    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Load, Outcome, RowStream, TableInfo,
+    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Load, Outcome, Refused, RowStream,
+    TableInfo,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use grants::GrantInfo;

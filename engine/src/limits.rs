@@ -24,6 +24,8 @@ pub struct Limits {
     pub user_queue: usize,
     /// How long each of them waits at most.
     pub patience: Duration,
+    /// Bytes of rows that one user may write a second; 0: no limit.
+    pub user_ingest_rate: u64,
 }
 
 impl Default for Limits {
@@ -37,6 +39,7 @@ impl Default for Limits {
             concurrency: 64,
             user_queue: 1_024,
             patience: Duration::from_secs(60),
+            user_ingest_rate: 0,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use arrow::array::{ArrayRef, RecordBatch};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::{execution::memory_pool::MemoryReservation, physical_plan::ExecutionPlan};
 use futures::{StreamExt, future::BoxFuture, stream};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
@@ -41,6 +41,9 @@ use progress::Scans;
 #[cfg(test)]
 mod tests;
 
+/// So much before its time limit a statement may be given up for the sake of it.
+const EARLY: Duration = Duration::from_millis(50);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Running,
@@ -64,6 +67,8 @@ struct Query {
     /// From the beginning until the plan was made, without the queue.
     plan_micros: OnceLock<u64>,
     result: OnceLock<&'static str>,
+    /// When its time is up, where it has a limit.
+    deadline: OnceLock<Instant>,
     /// It is only planned; that is told if it fails.
     is_planned_only: AtomicBool,
     /// It stands in line for a slot.
@@ -124,6 +129,7 @@ impl Queries {
             queued_micros: AtomicU64::new(0),
             plan_micros: OnceLock::new(),
             result: OnceLock::new(),
+            deadline: OnceLock::new(),
             is_planned_only: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             state: watch::Sender::new(State::Running),
@@ -204,7 +210,7 @@ impl Query {
     fn event(&self) -> Event {
         let (total, queue) = (micros(self.since.elapsed()), self.queued_micros.load(Relaxed));
         let plan = self.plan_micros.get().copied().unwrap_or_default();
-        let result = self.result.get().copied().unwrap_or(audit::CANCELLED);
+        let result = self.result.get().copied().unwrap_or_else(|| self.given_up());
         let event = Event {
             at: self.began,
             query_id: Some(self.id),
@@ -220,6 +226,16 @@ impl Query {
             ..Event::new(audit::Kind::Statement, result)
         };
         event.by(&self.user)
+    }
+
+    /// How it ended that nobody has told the end of: it was dropped when its time was up, or before. Clients that set a
+    /// limit of their own keep it themselves, and are a little earlier.
+    fn given_up(&self) -> &'static str {
+        let is_over = |deadline: &Instant| {
+            let early = (deadline.saturating_duration_since(self.since) / 10).min(EARLY);
+            Instant::now() + early >= *deadline
+        };
+        if self.deadline.get().is_some_and(is_over) { audit::DEADLINE_EXCEEDED } else { audit::CANCELLED }
     }
 
     /// Whether it is cancelled now.
@@ -284,6 +300,11 @@ impl Running {
         self.member.share()
     }
 
+    /// Memory of its user, for as long as the reservation lives.
+    pub(crate) fn hold(&self, what: &str, bytes: usize) -> Result<MemoryReservation> {
+        self.share().hold(what, bytes)
+    }
+
     /// It has nothing to compute for a while.
     pub(crate) fn rest(&self) {
         self.slot.iter().for_each(|slot| slot.rest());
@@ -293,13 +314,33 @@ impl Running {
     /// but the lock of its own user's rows.
     pub async fn enter(&self) -> Result<()> {
         self.member.check()?;
-        let Some(slot) = &self.slot else { return Ok(()) };
+        match &self.slot {
+            Some(slot) => self.queues(slot.enter()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// It has nothing to compute until then, and leaves its slot to others.
+    pub(crate) async fn stands_still(&self, until: impl Future<Output = ()>) {
+        self.rest();
+        self.queues(until).await;
+    }
+
+    /// Time in which it waits for its turn, whatever gives it that.
+    async fn queues<T>(&self, turn: impl Future<Output = T>) -> T {
         let since = Instant::now();
         self.query.waits.store(true, Relaxed);
-        let entered = slot.enter().await;
+        let came = turn.await;
         self.query.waits.store(false, Relaxed);
         self.queued(since.elapsed());
-        entered
+        came
+    }
+
+    /// Whoever runs it gives it up then.
+    pub fn ends_by(&self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            self.query.deadline.set(deadline).ok();
+        }
     }
 
     pub fn handle(&self) -> Cancel {

@@ -117,6 +117,14 @@ impl Share {
         Ok(Arc::new(RuntimeEnv { memory_pool, disk_manager, ..self.shares.base.as_ref().clone() }))
     }
 
+    /// Bytes of the user's, for as long as the reservation lives; refused where they have no more.
+    pub fn hold(self: &Arc<Self>, what: &str, bytes: usize) -> Result<MemoryReservation> {
+        let pool: Arc<dyn MemoryPool> = Arc::clone(self) as _;
+        let held = MemoryConsumer::new(what).register(&pool);
+        held.try_grow(bytes)?;
+        Ok(held)
+    }
+
     /// Counts one statement more, as long as the membership lives.
     pub fn join(self: Arc<Self>) -> Membership {
         self.statements.fetch_add(1, Ordering::Relaxed);

@@ -16,7 +16,10 @@ pub(crate) mod told;
 mod utility;
 pub(crate) mod weight;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arrow::{
     array::RecordBatch,
@@ -30,6 +33,7 @@ use crate::{
     context::{Context, visible_columns},
     outside::Outside,
     session::Settings,
+    size::batch_bytes,
     sql::{Parsed, Statement, SystemColumns, parse, wildcard},
     table::Tables,
     transaction::{Moment, control::Control, run_within},
@@ -106,6 +110,47 @@ impl<'a> Request<'a> {
     /// The same within a transaction.
     pub fn at(&self, moment: Moment) -> Self {
         Self { moment: Some(moment), ..*self }
+    }
+
+    /// Before a statement writes, and before it holds anything: it waits until its user may write.
+    pub async fn may_write(&self) -> Result<()> {
+        let rate = self.engine.rate();
+        if !rate.is_off() {
+            self.pause(rate.before_writing(self.user.no, Instant::now())?).await;
+        }
+        Ok(())
+    }
+
+    /// It has made so much of what it writes.
+    pub fn wrote(&self, bytes: u64) {
+        let rate = self.engine.rate();
+        if !rate.is_off() {
+            rate.wrote(self.user.no, bytes, Instant::now());
+        }
+    }
+
+    /// Before each batch of a statement that writes as its rows come: it waits until its user may write more. Till then
+    /// others have its slot, and the batch is memory of its user.
+    pub async fn writes(&self, batch: &RecordBatch) -> Result<()> {
+        let rate = self.engine.rate();
+        if rate.is_off() {
+            return Ok(());
+        }
+        let wait = rate.wait(self.user.no, Instant::now());
+        if !wait.is_zero() {
+            let _held = self.running.hold("rows that wait to be written", batch.get_array_memory_size())?;
+            self.pause(wait).await;
+            self.running.enter().await?;
+        }
+        rate.wrote(self.user.no, batch_bytes(batch), Instant::now());
+        Ok(())
+    }
+
+    /// Its time limit goes on counting.
+    async fn pause(&self, wait: Duration) {
+        if !wait.is_zero() {
+            self.running.stands_still(tokio::time::sleep(wait)).await;
+        }
     }
 
     /// The definitions that the request sees.

@@ -83,6 +83,11 @@ impl Transactions {
         found.ok_or_else(|| Error::not_found("the transaction has ended; begin a new one"))
     }
 
+    /// Those that are open.
+    pub fn count(&self) -> usize {
+        self.known.lock().values().filter(|transaction| !transaction.is_over()).count()
+    }
+
     pub fn forget(&self, transaction: &Transaction) {
         self.known.lock().remove(&(transaction.user, transaction.id));
     }

@@ -16,7 +16,7 @@ use datafusion::{
     sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
-use insula_storage::{Store, TableDef, Transaction, WriteSet, load::Scope};
+use insula_storage::{TableDef, Transaction, WriteSet, load::Scope};
 
 use crate::{
     Error, Result,
@@ -91,6 +91,7 @@ impl Write {
     /// DELETE see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
     /// then.
     pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
+        request.may_write().await?;
         let mut replans = Replans::default();
         loop {
             let result = match self {
@@ -113,6 +114,7 @@ impl Write {
         named: SystemColumns,
         params: Vec<RecordBatch>,
     ) -> Result<u64> {
+        request.may_write().await?;
         if let Some(changed) = self.run_once_within(request, turn, named, &params).await? {
             return Ok(changed);
         }
@@ -138,7 +140,7 @@ impl Write {
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
             let Some(executions) = plan.executions(params)? else { return Ok(None) };
-            match collect(&context, &plan, executions, turn.room()?).await {
+            match collect(request, &context, &plan, executions, turn.room()?).await {
                 Ok((set, memory)) => return turn.write(set, memory).await.map(Some),
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
                 Err(error) => return Err(error),
@@ -151,7 +153,7 @@ impl Write {
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
         request.running.enter().await?;
-        let intake = take_in(request.engine.store(), &context, &plan, params).await?;
+        let intake = take_in(request, &context, &plan, params).await?;
         request.running.commits()?;
         intake.commit().await
     }
@@ -173,7 +175,7 @@ impl Write {
             changes.rows.commit_under(&lock).await?;
             return Ok(changes.count);
         };
-        let (set, _memory) = collect(&context, &plan, executions, usize::MAX).await?;
+        let (set, _memory) = collect(request, &context, &plan, executions, usize::MAX).await?;
         if set.affected() == 0 {
             return Ok(0);
         }
@@ -195,7 +197,8 @@ impl Write {
             let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
             let context = Arc::new(request.at(moment).context(named)?);
             let plan = self.plan(&context)?;
-            let (set, _) = collect(&context, &plan, parameters::executions(plan.query(), &[row])?, usize::MAX).await?;
+            let executions = parameters::executions(plan.query(), &[row])?;
+            let (set, _) = collect(request, &context, &plan, executions, usize::MAX).await?;
             changes.memory.try_resize(changes.rows.memory() + set.memory())?;
             changes.count += changes.rows.write(set).await?;
         }
@@ -218,17 +221,19 @@ fn single_rows(batches: &[RecordBatch]) -> impl Iterator<Item = RecordBatch> {
 
 /// Runs the query of an INSERT or REPLACE and takes its rows in.
 pub(crate) async fn take_in(
-    store: &Arc<Store>,
+    request: &Request<'_>,
     context: &Arc<Context>,
     plan: &WritePlan,
     params: &[RecordBatch],
 ) -> Result<Intake> {
     let scope = Scope::One(context.tables.owner(plan.table()));
-    let mut intake = Intake::new(store, plan.table(), scope, plan.mode()?, &context.pool());
+    let mut intake = Intake::new(request.engine.store(), plan.table(), scope, plan.mode()?, &context.pool());
     for execution in parameters::executions(plan.query(), params)? {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
-            intake.add(plan.inserted(&batch)?).await?;
+            let rows = plan.inserted(&batch)?;
+            request.writes(&rows).await?;
+            intake.add(rows).await?;
         }
     }
     Ok(intake)
@@ -237,6 +242,7 @@ pub(crate) async fn take_in(
 /// Runs the query of a statement that writes and gathers what it says is to be written, `room` bytes at most, in memory
 /// that is accounted for.
 async fn collect(
+    request: &Request<'_>,
     context: &Arc<Context>,
     plan: &WritePlan,
     executions: Vec<LogicalPlan>,
@@ -255,6 +261,7 @@ async fn collect(
             }
         }
     }
+    request.wrote(set.memory() as u64);
     Ok((set, memory))
 }
 

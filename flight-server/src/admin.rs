@@ -16,8 +16,9 @@ use futures::TryStreamExt;
 use insula_engine::{Engine, Outcome, Role};
 use insula_proto::admin::{
     CompactRequest, CompactResponse, FlushRequest, FlushResponse, KillQueryRequest, KillQueryResponse,
-    ListQueriesRequest, ListQueriesResponse, ListSessionsRequest, ListSessionsResponse, StatsRequest, StatsResponse,
-    admin_server::Admin, flush_response::Table, list_queries_response::Query, list_sessions_response::Session,
+    KillSessionRequest, KillSessionResponse, ListQueriesRequest, ListQueriesResponse, ListSessionsRequest,
+    ListSessionsResponse, StatsRequest, StatsResponse, admin_server::Admin, flush_response::Table,
+    list_queries_response::Query, list_sessions_response::Session,
 };
 use tonic::{Request, Response, Status};
 
@@ -120,7 +121,8 @@ impl Admin for AdminService {
             // A user who was dropped has no name any more, and soon no session.
             let user = self.engine.identity(session.user).ok()?.name.to_string();
             let idle_micros = i64::try_from(session.idle.as_micros()).unwrap_or(i64::MAX);
-            Some(Session { user, by_token: session.by_token, began_micros: micros(session.began), idle_micros })
+            let (session_id, began_micros) = (session.id.to_string(), micros(session.began));
+            Some(Session { user, by_token: session.by_token, began_micros, idle_micros, session_id })
         });
         Ok(Response::new(ListSessionsResponse { sessions: known.collect() }))
     }
@@ -144,6 +146,14 @@ impl Admin for AdminService {
         let caller = caller(&request)?;
         self.engine.kill(&caller.identity, &request.get_ref().query_id).map_err(status::of)?;
         Ok(Response::new(KillQueryResponse {}))
+    }
+
+    async fn kill_session(&self, request: Request<KillSessionRequest>) -> Answer<KillSessionResponse> {
+        let caller = caller(&request)?;
+        self.authenticator.kill_session(&caller.identity, &request.get_ref().session_id)?;
+        // Who has ended sessions may rely on it that this is written down.
+        self.engine.trail().settled().await;
+        Ok(Response::new(KillSessionResponse {}))
     }
 }
 

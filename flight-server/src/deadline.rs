@@ -21,6 +21,11 @@ impl Deadline {
         Self(shorter.and_then(|duration| Instant::now().checked_add(duration)))
     }
 
+    /// For those who only look at it afterwards.
+    pub fn at(self) -> Option<std::time::Instant> {
+        self.0.map(Instant::into_std)
+    }
+
     /// Drops the work, and so cancels it, when its time is up.
     pub async fn run<T>(self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         match self.0 {

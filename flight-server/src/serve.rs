@@ -96,7 +96,8 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
         tracing::warn!("admins may read and write the files that this process may (--allow-external)");
     }
     let statements = Arc::new(Statements::default());
-    let authenticator = Arc::new(Authenticator::new(Arc::clone(&engine), identities(&settings).await?));
+    let authenticator =
+        Arc::new(Authenticator::new(Arc::clone(&engine), Arc::clone(&statements), identities(&settings).await?));
     let host: Arc<dyn Host> = Arc::new(ServerHost::new(Arc::clone(&authenticator), &settings));
     engine.attach(&host);
     metrics.watch(Watched { engine: &engine, authenticator: &authenticator, statements: &statements });
@@ -152,6 +153,7 @@ async fn identities(settings: &Settings) -> Result<identity::Config, Error> {
         jwt,
         name_in_certificate: settings.tls_client_name,
         idle_limit: settings.session_timeout,
+        token_age: (!settings.token_max_age.is_zero()).then_some(settings.token_max_age),
         user_sessions: settings.user_sessions,
         statement_timeout: settings.statement_limit(),
     })

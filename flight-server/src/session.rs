@@ -4,7 +4,7 @@
 //! make the server open, a session of somebody else.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,6 +13,7 @@ use std::{
 use insula_engine::{Identity, Session};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::identity::tokens::TokenId;
 
@@ -36,6 +37,8 @@ pub struct Key {
 }
 
 struct Entry {
+    /// By which it is ended.
+    id: Uuid,
     session: Arc<Session>,
     /// For people, who compare times with a clock.
     began: SystemTime,
@@ -45,6 +48,7 @@ struct Entry {
 /// What the admin service tells of a session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
+    pub id: Uuid,
     pub user: UserNo,
     pub by_token: bool,
     pub began: SystemTime,
@@ -82,7 +86,7 @@ impl Sessions {
         }
         let closed = open.make_room(user.no, self.most);
         let session = Arc::new(opened(user, schema));
-        let entry = Entry { session: Arc::clone(&session), began: SystemTime::now(), used: now };
+        let entry = Entry { id: Uuid::new_v4(), session: Arc::clone(&session), began: SystemTime::now(), used: now };
         open.sessions.insert(key, entry);
         *open.counts.entry(user.no).or_default() += 1;
         drop(open);
@@ -95,10 +99,31 @@ impl Sessions {
         self.open.lock().sessions.contains_key(key)
     }
 
-    /// The next request of this client starts from the defaults.
-    pub fn close(&self, key: &Key) {
-        let closed = self.open.lock().remove(key);
-        closed.into_iter().for_each(|entry| entry.session.close());
+    /// The client of an open session.
+    pub fn find(&self, id: Uuid) -> Option<Key> {
+        self.open.lock().sessions.iter().find(|(_, entry)| entry.id == id).map(|(key, _)| *key)
+    }
+
+    /// The next request of this client starts from the defaults. What there was.
+    pub fn close(&self, key: &Key) -> Option<Arc<Session>> {
+        let closed = self.open.lock().remove(key)?.session;
+        closed.close();
+        Some(closed)
+    }
+
+    /// The same of all clients that are known by these tokens.
+    pub fn close_of(&self, tokens: &HashSet<TokenId>) -> Vec<Arc<Session>> {
+        if tokens.is_empty() {
+            return Vec::new();
+        }
+        let closed: Vec<_> = {
+            let mut open = self.open.lock();
+            let is_by_token = |key: &&Key| matches!(key.origin, Origin::Token(token) if tokens.contains(&token));
+            let keys: Vec<Key> = open.sessions.keys().filter(is_by_token).copied().collect();
+            keys.iter().filter_map(|key| open.remove(key)).map(|entry| entry.session).collect()
+        };
+        closed.iter().for_each(|session| session.close());
+        closed
     }
 
     pub fn count(&self) -> usize {
@@ -111,6 +136,7 @@ impl Sessions {
         let wanted = open.sessions.iter().filter(|(key, _)| of.is_none_or(|user| key.user == user));
         let mut list: Vec<_> = wanted
             .map(|(key, entry)| SessionInfo {
+                id: entry.id,
                 user: key.user,
                 by_token: matches!(key.origin, Origin::Token(_)),
                 began: entry.began,

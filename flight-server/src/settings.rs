@@ -70,9 +70,11 @@ const KEYS: &[&str] = &[
     "user_spill_limit",
     "spill_limit",
     "user_sessions",
+    "user_ingest_rate",
     "compaction_rate",
     "statement_timeout",
     "session_timeout",
+    "token_max_age",
     "transaction_timeout",
     "transaction_max_age",
     "drain_timeout",
@@ -200,6 +202,10 @@ pub struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     user_sessions: Option<usize>,
+    /// Bytes of rows that one user may write per second; faster ones wait; 0 for no limit [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_ingest_rate: Option<String>,
     /// Bytes that compactions write per second at most, all together; 0 for no limit [default: 256 MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +218,10 @@ pub struct Flags {
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     session_timeout: Option<String>,
+    /// Time after which a session token ends, used or not, and its session with it; 0s for never [default: 12h]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_max_age: Option<String>,
     /// Time without a statement after which an open transaction is rolled back [default: 5m]
     #[arg(long, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -314,11 +324,16 @@ pub struct Settings {
     pub spill_limit: ByteSize,
     pub user_sessions: usize,
     /// Per second; 0: no limit.
+    pub user_ingest_rate: ByteSize,
+    /// Per second; 0: no limit.
     pub compaction_rate: ByteSize,
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
+    /// 0: no limit.
+    #[serde(with = "humantime_serde")]
+    pub token_max_age: Duration,
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Duration,
     #[serde(with = "humantime_serde")]
@@ -367,9 +382,12 @@ impl Default for Settings {
             user_spill_limit: ByteSize::gib(32),
             spill_limit: ByteSize::gib(100),
             user_sessions: 16_384,
+            user_ingest_rate: ByteSize(0),
             compaction_rate: ByteSize::mib(256),
             statement_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(3_600),
+            // A working day, as session credentials of clouds have it.
+            token_max_age: Duration::from_secs(12 * 3_600),
             transaction_timeout: Duration::from_secs(300),
             transaction_max_age: Duration::from_secs(3_600),
             drain_timeout: Duration::from_secs(10),
@@ -522,7 +540,8 @@ impl Settings {
             serde_json::Value::Null => "off".to_owned(),
             other => other.to_string(),
         };
-        all.into_iter().map(|(name, value)| (name, text(value))).collect()
+        let value = |name: &str, value| self.in_effect(name).unwrap_or_else(|| text(value));
+        all.into_iter().map(|(name, given)| (name.clone(), value(&name, given))).collect()
     }
 
     pub fn trusted_header(&self) -> Result<Option<HeaderName>, Error> {
@@ -566,9 +585,10 @@ impl fmt::Display for Settings {
         let time = humantime::format_duration;
         write!(
             f,
-            "statement_timeout={} session_timeout={} ",
+            "statement_timeout={} session_timeout={} token_max_age={} ",
             time(self.statement_timeout),
-            time(self.session_timeout)
+            time(self.session_timeout),
+            time(self.token_max_age)
         )?;
         write!(
             f,

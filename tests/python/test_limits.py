@@ -109,6 +109,27 @@ def test_waiting_counts_towards_the_time_of_a_statement(people):
     [statement.end() for statement in running]
 
 
+def test_the_audit_tells_a_time_limit_from_a_cancel(people):
+    ann, _ = people
+    text = ENDLESS.replace("(*)", "(*) AS limited")
+
+    def results() -> list[str]:
+        told = f"SELECT result FROM system.audit WHERE statement = 'SELECT' AND text = '{text}' ORDER BY at"
+        return [result for (result,) in ann.rows(told)]
+
+    client = ann.flight()
+    options = flight.FlightCallOptions(headers=[client.bearer], timeout=1.0)
+    ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: text}))
+    with pytest.raises(flight.FlightTimedOutError):
+        client.flight.do_get(ticket, options).read_all()
+    until(lambda: results() == ["DEADLINE_EXCEEDED"])
+    running = Background(ann, text)
+    until(lambda: states(ann) == ["running"])
+    kill_all(ann)
+    running.end()
+    until(lambda: results() == ["DEADLINE_EXCEEDED", "CANCELLED"])
+
+
 def test_who_does_not_read_holds_no_slot(people):
     ann, _ = people
     client, stalled = ann.flight(), []
@@ -150,7 +171,15 @@ def test_the_limits_are_settings_that_can_be_seen(narrow):
     settings = dict(admin.rows("SELECT name, value FROM system.settings"))
     admin.close()
     assert settings["user_concurrency"] == "2", settings
+    assert settings["user_memory_limit"].startswith("3"), settings
+    assert settings["user_ingest_rate"] == "0 B", settings
     assert "user_queue=2 queue_timeout=20s" in narrow.log.read_text()
+
+
+def test_limits_that_rest_on_others_are_told_as_they_are(server, admin):
+    settings = dict(admin.rows("SELECT name, value FROM system.settings"))
+    assert int(settings["concurrency"]) == 2 * int(settings["user_concurrency"]), settings
+    assert settings["user_memory_limit"].endswith("iB"), settings
 
 
 @pytest.mark.parametrize("flags", [["--user-concurrency", "0"], ["--user-memory-limit", "1MB"], ["--queue-timeout", "0s"]])

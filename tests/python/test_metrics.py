@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from conftest import Login
-from demo import adbc
+from demo import adbc, flightsql
 from demo.server import ADMIN_PASSWORD, Server
 
 
@@ -79,6 +79,14 @@ def test_statements_and_what_they_cost_are_counted_without_names(watched):
     assert value(text, "process_resident_memory_bytes") > 1 << 20
     assert value(text, "process_cpu_seconds_total") >= value(before, "process_cpu_seconds_total")
     assert value(text, "insula_rocksdb_block_cache_bytes") > 0
+    assert value(text, "insula_memory_limit_bytes") > value(text, "insula_memory_reserved_bytes") >= 0
+    assert value(text, "insula_computing_statements_limit") >= 1 and value(text, "insula_queued_statements") == 0
+    assert value(text, "insula_spill_limit_bytes") > value(text, "insula_spilled_bytes") == 0
+    assert value(text, "insula_transactions") == 0
+    assert value(text, "insula_refused_statements_total") == 0
+    with user.flight() as client:
+        client.action("BeginTransaction", flightsql.command("ActionBeginTransactionRequest"))
+        assert value(get(f"{http}/metrics")[1], "insula_transactions") == 1
     assert name not in text, "the metrics name a user or a table"
     # Each is described, and every description is of a type.
     described = set(re.findall(r"^# HELP (insula_\w+)", text, re.M))

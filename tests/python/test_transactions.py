@@ -303,3 +303,19 @@ def test_a_kill_leaves_nothing_of_an_open_transaction(tmp_path):
         with adbc.connect_dev(server.url, "admin") as admin:
             assert adbc.scalar(admin, "SELECT max(id) FROM t") == 1
             assert adbc.scalar(admin, "SELECT count(*) FROM t WHERE _deleted OR NOT _deleted") == 1
+
+
+def test_the_audit_names_what_calls_do_to_transactions(alice, items):
+    with alice.flight() as client:
+        transaction = begin(client)
+        update(client, f"INSERT INTO {items} (id, name) VALUES (1, 'a')", transaction)
+        end_savepoint(client, savepoint(client, transaction, "here"), ROLLBACK)
+        end(client, transaction, COMMIT)
+        end(client, begin(client), ROLLBACK)
+        with pytest.raises(KeyError):
+            end(client, transaction, COMMIT)
+    alice.change("BEGIN")
+    alice.change("COMMIT")
+    told = "SELECT statement, result FROM system.audit WHERE statement NOT IN ('SELECT', 'SET') AND event = 'statement' ORDER BY at"
+    calls = ["BEGIN", "INSERT", "SAVEPOINT", "SAVEPOINT", "COMMIT", "BEGIN", "ROLLBACK"]
+    assert alice.rows(told) == [(call, "OK") for call in [*calls, "BEGIN", "COMMIT"]]

@@ -154,5 +154,7 @@ pub fn result(kind: ErrorKind) -> &'static str {
 }
 
 pub const OK: &str = "OK";
+/// Of what its time limit ended.
+pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 /// Of what ended before it was through, as when a client stops reading.
 pub const CANCELLED: &str = "CANCELLED";

@@ -26,13 +26,18 @@ pub enum Verb {
     Backup,
     Restore,
     Kill,
-    Transaction,
+    /// Of a transaction, by SQL or by a call, as are the next three.
+    Begin,
+    Commit,
+    Rollback,
+    /// Makes a savepoint, goes back to one, or gives one up.
+    Savepoint,
     /// It does not parse.
     Unknown,
 }
 
 impl Verb {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Select,
         Self::Explain,
         Self::Insert,
@@ -53,7 +58,10 @@ impl Verb {
         Self::Backup,
         Self::Restore,
         Self::Kill,
-        Self::Transaction,
+        Self::Begin,
+        Self::Commit,
+        Self::Rollback,
+        Self::Savepoint,
         Self::Unknown,
     ];
 
@@ -79,7 +87,10 @@ impl Verb {
             Self::Backup => "BACKUP",
             Self::Restore => "RESTORE",
             Self::Kill => "KILL",
-            Self::Transaction => "TRANSACTION",
+            Self::Begin => "BEGIN",
+            Self::Commit => "COMMIT",
+            Self::Rollback => "ROLLBACK",
+            Self::Savepoint => "SAVEPOINT",
             Self::Unknown => "UNKNOWN",
         }
     }
@@ -94,7 +105,8 @@ impl Verb {
             Self::Create | Self::Alter | Self::Drop | Self::User | Self::Grant | Self::Revoke => true,
             Self::External | Self::Backup | Self::Restore | Self::Kill => true,
             Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Ingest => false,
-            Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Transaction | Self::Unknown => false,
+            Self::Begin | Self::Commit | Self::Rollback | Self::Savepoint => false,
+            Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Unknown => false,
         }
     }
 

@@ -25,7 +25,7 @@ impl Work {
             },
             Self::Define(definition) => definition.verb(),
             Self::Utility(utility) => utility.verb(),
-            Self::Control(_) => Verb::Transaction,
+            Self::Control(control) => control.verb(),
             Self::Outside(_) => Verb::External,
         }
     }

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement as Ast, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
 
-use crate::{Error, ErrorKind, Result, sql::normalize, statement::Request};
+use crate::{Error, ErrorKind, Result, audit::Verb, sql::normalize, statement::Request};
 
 #[derive(Debug)]
 pub(crate) enum Control {
@@ -38,6 +38,15 @@ impl Control {
             _ => {
                 Err(Error::unimplemented("only BEGIN [TRANSACTION] with a level and READ ONLY or READ WRITE is there"))
             }
+        }
+    }
+
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Begin { .. } => Verb::Begin,
+            Self::Commit => Verb::Commit,
+            Self::RollBack => Verb::Rollback,
+            Self::Savepoint(_) | Self::BackTo(_) | Self::Release(_) => Verb::Savepoint,
         }
     }
 

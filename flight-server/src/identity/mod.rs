@@ -19,7 +19,7 @@ use std::{
 use http::HeaderMap;
 use insula_engine::{
     Engine, Identity, Role, Session,
-    audit::{self, Event},
+    audit::{self, Event, Verb},
 };
 use insula_proto::UserNo;
 use tonic::{Code, Status};
@@ -37,6 +37,7 @@ use crate::{
     deadline::Deadline,
     format::Format,
     session::{Key, Origin, SessionInfo, Sessions},
+    statements::Statements,
     status,
 };
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub name_in_certificate: NameIn,
     /// Of sessions and their tokens.
     pub idle_limit: Duration,
+    /// Of tokens, however busy; `None`: no limit.
+    pub token_age: Option<Duration>,
     /// Sessions that one user may have open.
     pub user_sessions: usize,
     pub statement_timeout: Option<Duration>,
@@ -68,6 +71,8 @@ pub struct Config {
 
 pub struct Authenticator {
     engine: Arc<Engine>,
+    /// What was given out under the sessions.
+    statements: Arc<Statements>,
     config: Config,
     tokens: Tokens,
     sessions: Sessions,
@@ -83,10 +88,10 @@ struct Peer {
 }
 
 impl Authenticator {
-    pub fn new(engine: Arc<Engine>, config: Config) -> Self {
-        let (tokens, sessions) =
-            (Tokens::new(config.idle_limit), Sessions::new(config.idle_limit, config.user_sessions));
-        Self { engine, config, tokens, sessions, throttle: Throttle::default() }
+    pub fn new(engine: Arc<Engine>, statements: Arc<Statements>, config: Config) -> Self {
+        let tokens = Tokens::new(config.idle_limit, config.token_age);
+        let sessions = Sessions::new(config.idle_limit, config.user_sessions);
+        Self { engine, statements, config, tokens, sessions, throttle: Throttle::default() }
     }
 
     /// `handshake`: a token is wanted even by those who were vouched for.
@@ -176,7 +181,12 @@ impl Authenticator {
                 Ok((identity, era, Origin::Token(token_id(&token))))
             }
             Claim::Token(token) => {
-                let unknown = || Status::unauthenticated("unknown or expired session token; log in again");
+                let unknown = || {
+                    Status::unauthenticated(
+                        "unknown or expired session token: it ends by --session-timeout without use, and by \
+                         --token-max-age in any case; log in again",
+                    )
+                };
                 let (id, user, issued) = self.tokens.resolve(&token, Instant::now()).ok_or_else(unknown)?;
                 match self.engine.identity_and_era(user) {
                     Ok((identity, era)) if era == issued => Ok((identity, era, Origin::Token(id))),
@@ -247,6 +257,38 @@ impl Authenticator {
         }
     }
 
+    /// Ends a session by its id, with all that was begun in it: for its own user, and for admins. With it goes the token
+    /// under which it is known, if that is its user's; a token of somebody who runs as them goes for admins alone.
+    pub fn kill_session(&self, user: &Identity, id: &str) -> Result<(), Status> {
+        let killed = self.end_session(user, id);
+        let result = killed.as_ref().map_or_else(|status| status::name(status.code()), |()| audit::OK);
+        let event = Event { verb: Some(Verb::Kill), ..Event::new(audit::Kind::Statement, result) };
+        self.engine.trail().note(event.by(user));
+        killed
+    }
+
+    fn end_session(&self, user: &Identity, id: &str) -> Result<(), Status> {
+        let unknown = || Status::not_found(format!("no session \"{id}\" is open; ListSessions tells those that are"));
+        let id = id.parse().map_err(|_| Status::invalid_argument(format!("\"{id}\" is no id of a session")))?;
+        let key = self.sessions.find(id).ok_or_else(unknown)?;
+        let is_admin = user.role == Role::Admin;
+        if key.user != user.no && !is_admin {
+            return Err(Status::permission_denied("the session is another user's"));
+        }
+        let revoked = match key.origin {
+            Origin::Token(token) if is_admin => self.tokens.revoke(&token).then_some(token),
+            Origin::Token(token) => self.tokens.revoke_of(&token, key.user).then_some(token),
+            Origin::Connection(_) => None,
+        };
+        let mut closed = self.sessions.close_of(&revoked.into_iter().collect());
+        closed.extend(self.sessions.close(&key));
+        for session in closed {
+            self.engine.cancel_session(&session);
+            self.statements.close_session(&session);
+        }
+        Ok(())
+    }
+
     /// Sessions of a user, or of all users, the longest known first.
     pub fn sessions(&self, of: Option<UserNo>) -> Vec<SessionInfo> {
         self.sessions.list(of)
@@ -258,7 +300,11 @@ impl Authenticator {
 
     /// Forgets what has been idle too long.
     pub fn sweep(&self) {
-        self.tokens.sweep(Instant::now());
+        let ended = self.tokens.sweep(Instant::now());
+        // Statements that run go on to their end, which nobody can do anything about any more but their time limit.
+        for session in self.sessions.close_of(&ended) {
+            self.statements.close_session(&session);
+        }
         self.sessions.sweep();
         self.throttle.sweep(Instant::now());
     }

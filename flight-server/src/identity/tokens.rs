@@ -1,10 +1,11 @@
 //! Session tokens: what a client sends instead of its password once it has proved itself.
 //!
 //! A token is 256 random bits. The server keeps only its hash, so that a copy of the server's memory or a log of its
-//! tables opens nothing. It ends after a time without use, with the password that it was given for, and with the process.
+//! tables opens nothing. It ends after a time without use, at a fixed age however busy its session is, with the password
+//! that it was given for, and with the process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,7 @@ struct Entry {
     user: UserNo,
     /// Of the user's password.
     era: u64,
+    issued: Instant,
     used: Instant,
     /// A client that sends its password with every request gets a token each time and never presents one.
     presented: bool,
@@ -33,12 +35,14 @@ struct Entry {
 
 pub struct Tokens {
     idle_limit: Duration,
+    /// `None`: however old.
+    max_age: Option<Duration>,
     live: Mutex<HashMap<TokenId, Entry>>,
 }
 
 impl Tokens {
-    pub fn new(idle_limit: Duration) -> Self {
-        Self { idle_limit, live: Mutex::default() }
+    pub fn new(idle_limit: Duration, max_age: Option<Duration>) -> Self {
+        Self { idle_limit, max_age, live: Mutex::default() }
     }
 
     pub fn issue(&self, user: UserNo, era: u64, now: Instant) -> Result<String, getrandom::Error> {
@@ -47,7 +51,7 @@ impl Tokens {
         let token = URL_SAFE_NO_PAD.encode(secret);
         let mut live = self.live.lock();
         make_room(&mut live, user);
-        live.insert(token_id(&token), Entry { user, era, used: now, presented: false });
+        live.insert(token_id(&token), Entry { user, era, issued: now, used: now, presented: false });
         Ok(token)
     }
 
@@ -56,8 +60,7 @@ impl Tokens {
         let id = token_id(token);
         let mut live = self.live.lock();
         let entry = live.get_mut(&id)?;
-        if now.duration_since(entry.used) >= self.idle_limit {
-            live.remove(&id);
+        if self.is_over(entry, now) {
             return None;
         }
         entry.used = now;
@@ -65,14 +68,32 @@ impl Tokens {
         Some((id, entry.user, entry.era))
     }
 
-    /// It opens nothing any more.
-    pub fn revoke(&self, id: &TokenId) {
-        self.live.lock().remove(id);
+    /// It opens nothing any more. Whether it did.
+    pub fn revoke(&self, id: &TokenId) -> bool {
+        self.live.lock().remove(id).is_some()
     }
 
-    pub fn sweep(&self, now: Instant) {
-        let limit = self.idle_limit;
-        self.live.lock().retain(|_, entry| now.duration_since(entry.used) < limit);
+    /// The same, if it is this user's. Whether it was.
+    pub fn revoke_of(&self, id: &TokenId, user: UserNo) -> bool {
+        let mut live = self.live.lock();
+        let own = live.get(id).is_some_and(|entry| entry.user == user);
+        if own {
+            live.remove(id);
+        }
+        own
+    }
+
+    /// Forgets those that have ended, and says which they were.
+    pub fn sweep(&self, now: Instant) -> HashSet<TokenId> {
+        let mut live = self.live.lock();
+        let over: HashSet<_> = live.iter().filter(|(_, entry)| self.is_over(entry, now)).map(|(id, _)| *id).collect();
+        live.retain(|id, _| !over.contains(id));
+        over
+    }
+
+    fn is_over(&self, entry: &Entry, now: Instant) -> bool {
+        now.duration_since(entry.used) >= self.idle_limit
+            || self.max_age.is_some_and(|age| now.duration_since(entry.issued) >= age)
     }
 }
 

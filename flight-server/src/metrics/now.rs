@@ -1,15 +1,13 @@
 //! What there is at the moment of asking, and counters that others keep.
 
-use insula_engine::Figures;
+use insula_engine::{Engine, Figures};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use super::Watched;
 
 pub(super) fn note(watched: &Watched<'_>) {
     let engine = watched.engine;
-    let (reserved, limit) = engine.memory();
-    gauge!("insula_memory_reserved_bytes").set(reserved as f64);
-    gauge!("insula_memory_limit_bytes").set(limit as f64);
+    limits(engine);
     gauge!("insula_sessions").set(watched.authenticator.session_count() as f64);
     gauge!("insula_running_statements").set(engine.running_count() as f64);
     let (prepared, tickets) = watched.statements.counts();
@@ -20,6 +18,21 @@ pub(super) fn note(watched: &Watched<'_>) {
     counter!("insula_audit_dropped_total").absolute(audit.dropped);
     counter!("insula_audit_failed_total").absolute(audit.failed);
     store(&engine.figures());
+}
+
+/// Of all users together: what one of them takes is nobody's here.
+fn limits(engine: &Engine) {
+    let (load, limits, refused) = (engine.load(None), engine.limits(), engine.refused());
+    gauge!("insula_memory_reserved_bytes").set(load.memory as f64);
+    gauge!("insula_memory_limit_bytes").set(load.memory_limit as f64);
+    gauge!("insula_spilled_bytes").set(load.spilled as f64);
+    gauge!("insula_spill_limit_bytes").set(limits.spill as f64);
+    gauge!("insula_computing_statements").set(load.computing as f64);
+    gauge!("insula_computing_statements_limit").set(limits.concurrency as f64);
+    gauge!("insula_queued_statements").set(load.waiting as f64);
+    gauge!("insula_transactions").set(engine.transaction_count() as f64);
+    counter!("insula_refused_statements_total", "limit" => "queue").absolute(refused.queue);
+    counter!("insula_refused_statements_total", "limit" => "ingest_rate").absolute(refused.ingest_rate);
 }
 
 fn store(figures: &Figures) {
@@ -50,6 +63,16 @@ fn store(figures: &Figures) {
 pub(super) fn describe() {
     describe_gauge!("insula_memory_reserved_bytes", "Memory that running statements have reserved");
     describe_gauge!("insula_memory_limit_bytes", "Memory that running statements may reserve");
+    describe_gauge!("insula_spilled_bytes", "Temporary files of running statements");
+    describe_gauge!("insula_spill_limit_bytes", "Temporary files that running statements may have");
+    describe_gauge!("insula_computing_statements", "Heavy statements that hold a slot");
+    describe_gauge!("insula_computing_statements_limit", "Slots that there are");
+    describe_gauge!("insula_queued_statements", "Heavy statements that wait for a slot");
+    describe_gauge!("insula_transactions", "Open transactions");
+    describe_counter!(
+        "insula_refused_statements_total",
+        "Statements refused by a full or slow queue, or a user's rate of writes"
+    );
     describe_gauge!("insula_sessions", "Open sessions");
     describe_gauge!("insula_running_statements", "Statements that run now");
     describe_gauge!("insula_prepared_statements", "Prepared statements that are open");

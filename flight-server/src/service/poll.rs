@@ -62,9 +62,9 @@ impl Service {
 
     async fn start(&self, caller: &Caller, execution: &Execution) -> Result<(), Status> {
         let bound = &execution.bound;
-        let Some((weight, work)) = self.work_of(caller, bound, Some(execution))? else { return Ok(()) };
-        let statement = Arc::clone(&bound.statement);
         let limit = caller.limit;
+        let Some((weight, work)) = self.work_of(caller, limit, bound, Some(execution))? else { return Ok(()) };
+        let statement = Arc::clone(&bound.statement);
         let work = async move {
             let first = async {
                 let done = work.await?;

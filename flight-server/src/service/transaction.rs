@@ -67,7 +67,9 @@ impl Service {
         request: ActionBeginSavepointRequest,
     ) -> Result<Bytes, Status> {
         let transaction = self.transaction(caller, &request.transaction_id)?;
-        let number = transaction.savepoint(&request.name).await.map_err(status::of)?;
+        let (user, session) = (&caller.identity, &caller.session);
+        let made = self.engine.savepoint(user, session, transaction.savepoint(&request.name)).await;
+        let number = made.map_err(status::of)?;
         let place = transaction.id() << SAVEPOINT_BITS | u64::from(number);
         let savepoint_id = self.seal.close(Kind::Savepoint, place, caller.identity.no, LIFETIME)?;
         Ok(packed(&ActionBeginSavepointResult { savepoint_id }))
@@ -82,11 +84,18 @@ impl Service {
         let transaction = self.engine.transaction(&caller.identity, place >> SAVEPOINT_BITS).map_err(status::of)?;
         let number = (place & u64::from(u16::MAX)) as u16;
         // arrow-flight does not export the type of this one.
-        match request.action().as_str_name() {
-            "END_SAVEPOINT_RELEASE" => transaction.release_savepoint(number).await.map_err(status::of),
-            "END_SAVEPOINT_ROLLBACK" => transaction.back_to_savepoint(number).await.map_err(status::of),
-            _ => Err(unspecified("EndSavepoint", "RELEASE or ROLLBACK")),
-        }
+        let releases = match request.action().as_str_name() {
+            "END_SAVEPOINT_RELEASE" => true,
+            "END_SAVEPOINT_ROLLBACK" => false,
+            _ => return Err(unspecified("EndSavepoint", "RELEASE or ROLLBACK")),
+        };
+        let work = async {
+            match releases {
+                true => transaction.release_savepoint(number).await,
+                false => transaction.back_to_savepoint(number).await,
+            }
+        };
+        self.engine.savepoint(&caller.identity, &caller.session, work).await.map_err(status::of)
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::{Service, acting::Acting};
 use crate::{
+    deadline::Deadline,
     identity::Caller,
     statements::{Bound, Execution, Statement},
     status,
@@ -73,7 +74,7 @@ impl Service {
         bound: &Bound,
         execution: Option<&Execution>,
     ) -> Result<Option<Done>, Status> {
-        match self.work_of(caller, bound, execution)? {
+        match self.work_of(caller, caller.deadline, bound, execution)? {
             Some((weight, work)) => self.executor.run_as(weight, work).await?.map(Some),
             None => Ok(None),
         }
@@ -83,6 +84,7 @@ impl Service {
     pub(super) fn work_of(
         &self,
         caller: &Caller,
+        deadline: Deadline,
         bound: &Bound,
         execution: Option<&Execution>,
     ) -> Result<Option<(Weight, BoxFuture<'static, Result<Done, Status>>)>, Status> {
@@ -94,6 +96,7 @@ impl Service {
         let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
         let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
         let running = engine.begin_run(&user, &session, &statement.plan, &parameters);
+        running.ends_by(deadline.at());
         if let Some(execution) = execution {
             execution.enter(running.handle())?;
         }
@@ -138,6 +141,7 @@ impl Service {
             }
         };
         let running = engine.begin_run(&user, &session, &plan, &[]);
+        running.ends_by(caller.deadline.at());
         let weight = running.weight();
         let work = Box::pin(async move { engine.run(&user, &session, &plan, Vec::new(), running).await });
         self.executor.run_as(weight, work).await?.map_err(status::of)
@@ -154,7 +158,9 @@ impl Service {
     ) -> Result<u64, Status> {
         let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
         let session = Arc::clone(session);
-        let work = Box::pin(async move { engine.ingest(&user, &session, target, schema, rows).await });
+        let running = engine.begin_ingest(&user, &session);
+        running.ends_by(caller.deadline.at());
+        let work = Box::pin(async move { engine.run_ingest(&user, &session, target, schema, rows, running).await });
         self.executor.run_as(Weight::Heavy, work).await?.map_err(status::of)
     }
 

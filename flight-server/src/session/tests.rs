@@ -41,3 +41,17 @@ fn what_is_closed_is_not_counted() {
     let open = sessions.open.lock();
     assert!(open.sessions.is_empty() && open.counts.is_empty());
 }
+
+#[test]
+fn with_a_token_go_all_sessions_under_it_and_no_others() {
+    let sessions = Sessions::new(Duration::from_secs(60), 9);
+    for (user, token) in [(2, 1), (3, 1), (2, 2)] {
+        sessions.resolve(key(user, token), &identity(user), None);
+    }
+    let ids: HashSet<_> = sessions.list(None).iter().map(|session| session.id).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(ids.iter().all(|id| sessions.find(*id).is_some()));
+    assert_eq!(sessions.close_of(&HashSet::from([[1; 32]])).len(), 2);
+    assert!(!sessions.knows(&key(2, 1)) && !sessions.knows(&key(3, 1)) && sessions.knows(&key(2, 2)));
+    assert_eq!(sessions.close_of(&HashSet::from([[1; 32]])).len(), 0);
+}

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use insula_engine::Limits;
 
 use super::{Error, Settings};
+use crate::memory::Shares;
 
 /// Less would not do for a single sort.
 const SMALLEST_MEMORY: ByteSize = ByteSize::mib(8);
@@ -33,6 +34,19 @@ impl Settings {
             concurrency: self.all_concurrency(),
             user_queue: self.user_queue,
             patience: self.queue_timeout,
+            user_ingest_rate: self.user_ingest_rate.as_u64(),
+        }
+    }
+
+    /// Of limits that rest on others where they are not given.
+    pub(super) fn in_effect(&self, name: &str) -> Option<String> {
+        match name {
+            "user_memory_limit" => {
+                let memory = self.limits(Shares::of(self.memory_limit).statements).user_memory;
+                Some(ByteSize(memory as u64).to_string())
+            }
+            "concurrency" => Some(self.all_concurrency().to_string()),
+            _ => None,
         }
     }
 
@@ -76,6 +90,6 @@ impl Settings {
         write!(f, "user_queue={} queue_timeout={timeout} ", self.user_queue)?;
         write!(f, "max_result_bytes={} ", self.max_result_bytes)?;
         write!(f, "user_spill_limit={} spill_limit={} ", self.user_spill_limit, self.spill_limit)?;
-        write!(f, "user_sessions={} ", self.user_sessions)
+        write!(f, "user_sessions={} user_ingest_rate={} ", self.user_sessions, self.user_ingest_rate)
     }
 }

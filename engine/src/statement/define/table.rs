@@ -103,8 +103,9 @@ async fn create_as(
         vacancy => vacancy?,
     }
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
+    request.may_write().await?;
     request.running.enter().await?;
-    let rows = take_in(request.engine.store(), &context, &plan, &[]).await?;
+    let rows = take_in(request, &context, &plan, &[]).await?;
     request.running.commits()?;
     request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await
 }
