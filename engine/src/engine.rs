@@ -10,6 +10,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::execution::{
+    memory_pool::MemoryReservation,
     object_store::ObjectStoreUrl,
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
 };
@@ -31,7 +32,10 @@ use crate::{
     rate::WriteRate,
     running::Queries,
     share::Shares,
-    statement::Request,
+    statement::{
+        Request,
+        weight::{message_memory, text_memory},
+    },
     system::{self, Host},
     table::OBJECT_STORE_URL,
     transaction::Transactions,
@@ -145,6 +149,17 @@ pub struct Load {
     pub spilled: u64,
 }
 
+/// Memory that counts as a user's until it is dropped.
+#[derive(Debug)]
+pub struct Held(MemoryReservation);
+
+impl Held {
+    /// As much more; refused where the user has no more.
+    pub fn grow(&self, bytes: usize) -> Result<()> {
+        Ok(self.0.try_grow(bytes)?)
+    }
+}
+
 /// Statements that limits refused since the start, by the limit.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Refused {
@@ -242,9 +257,49 @@ impl Engine {
         self.plans.of_sql(user, sql).inspect_err(|error| self.trail.unparsed(user, sql, error.kind()))
     }
 
+    /// The same of a text of any length: where it takes long and much to read, it waits for its user's turn before, and
+    /// counts as their memory.
+    pub async fn plan_in_turn(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
+        if Weight::of_planning(sql.len()) == Weight::Light {
+            return self.plan(user, sql);
+        }
+        let planned = self.read_in_turn(user, text_memory(sql), || Plan::of_sql(user, sql)).await;
+        planned.inspect_err(|error| self.trail.unparsed(user, sql, error.kind()))
+    }
+
     /// The same of a Substrait plan.
-    pub fn plan_substrait(&self, user: &Identity, message: &[u8]) -> Result<Arc<Plan>> {
-        Plan::of_substrait(user, message).map(Arc::new)
+    pub async fn plan_substrait(&self, user: &Identity, message: &[u8]) -> Result<Arc<Plan>> {
+        match Weight::of_planning(message.len()) {
+            Weight::Light => Plan::of_substrait(user, message).map(Arc::new),
+            Weight::Heavy => {
+                self.read_in_turn(user, message_memory(message), || Plan::of_substrait(user, message)).await
+            }
+        }
+    }
+
+    /// The slot is given back then: whatever is done with the plan takes one again.
+    async fn read_in_turn(
+        &self,
+        user: &Identity,
+        memory: usize,
+        read: impl FnOnce() -> Result<Plan>,
+    ) -> Result<Arc<Plan>> {
+        let held = self.shares.of(user.no).hold("the text of a statement", memory)?;
+        let slot = self.admission.slot(user.no);
+        slot.enter().await?;
+        Ok(Arc::new(read()?.holding(held)))
+    }
+
+    /// A place for a statement that is only planned; before that it waits for a slot if it takes one.
+    async fn begin_planning(&self, user: &Identity, session: &Arc<Session>, plan: &Plan) -> Result<Running> {
+        let mut running = self.begin(user, session, plan.text());
+        running.does(plan.verb);
+        running.is_planned_only();
+        if plan.planning() == Weight::Heavy {
+            running.needs(self.admission.slot(user.no));
+            running.guard(running.enter()).await?;
+        }
+        Ok(running)
     }
 
     /// Changes nothing. `bound`: types of the parameters that are bound already, where they are; they decide the types
@@ -256,9 +311,7 @@ impl Engine {
         plan: &Plan,
         bound: Option<&Schema>,
     ) -> Result<Description> {
-        let running = &self.begin(user, session, plan.text());
-        running.does(plan.verb);
-        running.is_planned_only();
+        let running = &self.begin_planning(user, session, plan).await?;
         let described =
             running.guard(Box::pin(Request::new(self, user, session, running).describe(plan, bound))).await?;
         running.succeeded();
@@ -360,9 +413,7 @@ impl Engine {
         plan: &Plan,
         params: Vec<RecordBatch>,
     ) -> Result<Option<Arc<Parts>>> {
-        let running = &self.begin(user, session, plan.text());
-        running.does(plan.verb);
-        running.is_planned_only();
+        let running = &self.begin_planning(user, session, plan).await?;
         let request = Request::new(self, user, session, running);
         let parts = running.guard(Box::pin(request.parts(plan, params))).await?;
         running.succeeded();
@@ -382,7 +433,7 @@ impl Engine {
         sql: &str,
         params: Vec<RecordBatch>,
     ) -> Result<Outcome> {
-        let plan = self.plan(user, sql)?;
+        let plan = self.plan_in_turn(user, sql).await?;
         let running = self.begin_run(user, session, &plan, &params);
         self.run(user, session, &plan, params, running).await
     }
@@ -425,6 +476,11 @@ impl Engine {
     /// Transactions that are open, of all users.
     pub fn transaction_count(&self) -> usize {
         self.transactions.count()
+    }
+
+    /// Memory of a user that something takes which is no statement, such as what waits for one.
+    pub fn hold(&self, user: &Identity, what: &str, bytes: usize) -> Result<Held> {
+        self.shares.of(user.no).hold(what, bytes).map(Held)
     }
 
     /// Bytes that running statements have reserved, and bytes that they may reserve.

@@ -184,7 +184,7 @@ async fn gather_owned(
     batches: &mut RowStream,
     intake: &mut Intake,
 ) -> Result<usize> {
-    let mut group = Group::new(request.engine);
+    let mut group = Group::new(request.engine, &context.pool());
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);
         request.writes(&batch).await?;

@@ -42,8 +42,8 @@ mod write;
 
 pub use audit::{AuditConfig, AuditFigures, Trail};
 pub use engine::{
-    Description, Engine, EngineConfig, FunctionNames, IngestMode, IngestTarget, Load, Outcome, Refused, RowStream,
-    TableInfo,
+    Description, Engine, EngineConfig, FunctionNames, Held, IngestMode, IngestTarget, Load, Outcome, Refused,
+    RowStream, TableInfo,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use grants::GrantInfo;
@@ -54,6 +54,7 @@ pub use insula_storage::{
 pub use limits::Limits;
 pub use running::{Cancel, Pace, QueryInfo, Running};
 pub use session::Session;
+pub use size::batch_bytes;
 pub use sql::execute_as::ExecuteAs;
 pub use statement::{parts::Parts, plan::Plan, substrait::substrait_version, weight::Weight};
 pub use system::{Host, HostSession};

@@ -117,7 +117,7 @@ impl Share {
         Ok(Arc::new(RuntimeEnv { memory_pool, disk_manager, ..self.shares.base.as_ref().clone() }))
     }
 
-    /// Bytes of the user's, for as long as the reservation lives; refused where they have no more.
+    /// Bytes of the user's, for as long as the reservation lives; refused where the user has no more.
     pub fn hold(self: &Arc<Self>, what: &str, bytes: usize) -> Result<MemoryReservation> {
         let pool: Arc<dyn MemoryPool> = Arc::clone(self) as _;
         let held = MemoryConsumer::new(what).register(&pool);

@@ -9,7 +9,7 @@ use arrow::{
 };
 
 /// Bytes of values, offsets and validity.
-pub(crate) fn batch_bytes(batch: &RecordBatch) -> u64 {
+pub fn batch_bytes(batch: &RecordBatch) -> u64 {
     columns_bytes(batch.columns())
 }
 

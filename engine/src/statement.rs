@@ -137,12 +137,14 @@ impl<'a> Request<'a> {
             return Ok(());
         }
         let wait = rate.wait(self.user.no, Instant::now());
+        let bytes = batch_bytes(batch);
         if !wait.is_zero() {
-            let _held = self.running.hold("rows that wait to be written", batch.get_array_memory_size())?;
+            let waiting = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let _held = self.running.hold("rows that wait to be written", waiting)?;
             self.pause(wait).await;
             self.running.enter().await?;
         }
-        rate.wrote(self.user.no, batch_bytes(batch), Instant::now());
+        rate.wrote(self.user.no, bytes, Instant::now());
         Ok(())
     }
 

@@ -149,10 +149,10 @@ impl Write {
     }
 
     async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+        request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
-        request.running.enter().await?;
         let intake = take_in(request, &context, &plan, params).await?;
         request.running.commits()?;
         intake.commit().await
@@ -161,11 +161,12 @@ impl Write {
     /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
     /// was read is still true when it is written.
     async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+        request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
         let plan = self.plan(&context)?;
         plan.tell(request)?;
         let store = request.engine.store();
-        // In this order, so that nobody who holds a slot waits for a lock; it may hold one from a first try.
+        // In this order, so that nobody who holds a slot waits for a lock.
         request.running.rest();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
         request.running.enter().await?;

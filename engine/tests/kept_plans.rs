@@ -311,7 +311,7 @@ async fn substrait_plans_read_the_callers_rows_and_nothing_else() {
     ] {
         let message = substrait(sql).await;
         for (who, expected) in [(&ann, of_ann), (&bob, of_bob)] {
-            let plan = world.engine.plan_substrait(&who.0, &message).unwrap();
+            let plan = world.engine.plan_substrait(&who.0, &message).await.unwrap();
             let described = world.engine.describe(&who.0, &who.1, &plan, None).await.unwrap();
             assert!(!described.is_update && !described.has_effect);
             for _ in 0..2 {
@@ -319,9 +319,9 @@ async fn substrait_plans_read_the_callers_rows_and_nothing_else() {
             }
         }
     }
-    let missing = world.engine.plan_substrait(&ann.0, &substrait("SELECT id FROM missing").await).unwrap();
+    let missing = world.engine.plan_substrait(&ann.0, &substrait("SELECT id FROM missing").await).await.unwrap();
     assert_eq!(world.rows(&ann, &missing, vec![]).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let broken = world.engine.plan_substrait(&ann.0, b"nonsense").err().unwrap();
+    let broken = world.engine.plan_substrait(&ann.0, b"nonsense").await.err().unwrap();
     assert_eq!(broken.kind(), ErrorKind::InvalidArgument);
     world.close().await;
 }
@@ -353,11 +353,11 @@ async fn substrait_plans_that_write_or_reach_outside_are_refused() {
     ] {
         // Plan { relations: [PlanRel { rel }] }
         let message = holding(3, &holding(1, &rel));
-        let plan = world.engine.plan_substrait(&ann.0, &message).unwrap();
+        let plan = world.engine.plan_substrait(&ann.0, &message).await.unwrap();
         assert_eq!(world.rows(&ann, &plan, vec![]).await.unwrap_err().kind(), kind, "{message:?}");
     }
     // Plan { relations: [PlanRel { root: RelRoot {} }] }
-    let rootless = world.engine.plan_substrait(&ann.0, &holding(3, &holding(2, &[]))).err().unwrap();
+    let rootless = world.engine.plan_substrait(&ann.0, &holding(3, &holding(2, &[]))).await.err().unwrap();
     assert_eq!(rootless.kind(), ErrorKind::InvalidArgument);
     world.close().await;
 }

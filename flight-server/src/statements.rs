@@ -16,7 +16,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use insula_engine::{Cancel, Description, Pace, Parts, Plan, RowStream, Session};
+use insula_engine::{Cancel, Description, Held, Pace, Parts, Plan, RowStream, Session};
 use insula_proto::UserNo;
 use parking_lot::Mutex;
 use tonic::Status;
@@ -40,7 +40,19 @@ pub const PREPARED_PER_USER: usize = 4_096;
 const TICKETS_PER_USER: usize = 1_024;
 
 /// Rows bound to `$1, $2, …`; `None` where nothing was bound.
-pub type Parameters = Option<Arc<Vec<RecordBatch>>>;
+pub type Parameters = Option<Arc<BoundRows>>;
+
+pub struct BoundRows {
+    pub batches: Vec<RecordBatch>,
+    /// Memory of whoever bound them, where they take much: they wait for as long as the client likes.
+    _held: Option<Held>,
+}
+
+impl BoundRows {
+    pub fn new(batches: Vec<RecordBatch>, held: Option<Held>) -> Self {
+        Self { batches, _held: held }
+    }
+}
 
 pub struct Statement {
     pub plan: Arc<Plan>,

@@ -1,15 +1,19 @@
 """Limits per user: each is an error of its own statement, names the way out, and leaves the neighbours alone."""
 
+import re
 import subprocess
 import threading
 import time
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 from conftest import Login
 
 from demo import flightsql
 from demo.server import ADMIN_PASSWORD, Server, binary
+from test_tickets import close, prepare
 
 # Rows by the million, made from nothing: a join without a key.
 ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
@@ -141,6 +145,36 @@ def test_who_does_not_read_holds_no_slot(people):
     [reader.cancel() for reader in stalled]
 
 
+def test_streams_that_nobody_reads_are_bounded(tmp_path):
+    limit = 256_000_000
+    with Server(tmp_path / "data", "--memory-limit", str(limit), "--user-memory-limit", "48MB") as server:
+        admin = Login(server, "admin", ADMIN_PASSWORD)
+        for name in ("ann", "bob"):
+            admin.change(f"CREATE USER {name} PASSWORD 'secret {name}'")
+        ann, bob = (Login(server, name, f"secret {name}") for name in ("ann", "bob"))
+        clients, streams, refusals = [ann.flight() for _ in range(5)], [], []
+        ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: MANY_ROWS}))
+        for n in range(100):
+            client = clients[n % len(clients)]
+            streams.append(client.flight.do_get(ticket, client.options))
+            try:
+                streams[-1].read_chunk()
+            except Exception as error:
+                refusals.append(str(error))
+        # Each would have several messages of two megabytes made for it.
+        assert refusals and all("--user-memory-limit" in refusal for refusal in refusals), refusals[:3]
+        assert len(refusals) < len(streams), "some are served"
+        began = time.monotonic()
+        assert bob.rows("SELECT 1") == [(1,)] and time.monotonic() - began < 5
+        resident = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
+        assert int(resident[1]) * 1024 < limit * 5 / 4, resident
+        for stream in streams:
+            stream.cancel()
+        counted = "SELECT count(*) FROM generate_series(1, 1000000)"
+        until(lambda: bob.rows(counted) == ann.rows(counted))
+        [login.close() for login in (admin, ann, bob)]
+
+
 def test_the_memory_of_a_user_is_not_the_memory_of_all(people, refused):
     ann, bob = people
     held = "SELECT count(*) FROM (SELECT array_agg(value) AS held FROM generate_series(1, {})) WHERE cardinality(held) > 0"
@@ -148,6 +182,51 @@ def test_the_memory_of_a_user_is_not_the_memory_of_all(people, refused):
         ann.rows(held.format(20_000_000))
     assert bob.rows(held.format(1_000)) == [(1,)]
     assert ann.rows(held.format(1_000)) == [(1,)], "what was refused holds nothing"
+
+
+def test_bound_parameters_are_memory_of_their_user(people):
+    ann, bob = people
+    rows = pa.record_batch([pa.array(["x" * 1_000_000] * 4)], ["p"])
+
+    def bind(client: flightsql.Client, handle: bytes) -> None:
+        client.put(flightsql.command("CommandPreparedStatementQuery", {1: handle}), rows.schema, [rows])
+
+    mine, theirs, bound = ann.flight(), bob.flight(), []
+    with pytest.raises(Exception, match="--user-memory-limit"):
+        for _ in range(12):
+            handle = prepare(mine, "SELECT length($1)")
+            bind(mine, handle)
+            bound.append(handle)
+    assert 4 <= len(bound) <= 8, "of 32 MB, four each"
+    bind(theirs, prepare(theirs, "SELECT length($1)"))
+    # What is let go can be had again; small ones always can.
+    assert ann.rows("SELECT length(?)", ("small",)) == [(5,)]
+    close(mine, bound.pop())
+    bind(mine, handle)
+    [close(mine, each) for each in [*bound, handle]]
+
+
+def test_long_texts_are_planned_in_turn(people, refused):
+    ann, bob = people
+    long = f"SELECT 1 -- {'x' * 100_000}"
+    running = [Background(ann, ENDLESS) for _ in range(4)]
+    until(lambda: sorted(states(ann)) == ["queued", "queued", "running", "running"])
+    with refused("ResourceExhausted", "--user-queue"):
+        ann.rows(long)
+    with refused("ResourceExhausted", "--user-queue"):
+        ann.change(f"INSERT INTO nowhere VALUES ('{'x' * 100_000}')")
+    assert ann.rows("SELECT 1") == [(1,)] and bob.rows(long) == [(1,)]
+    until(lambda: (kill_all(ann), states(ann) == [])[1])
+    [statement.end() for statement in running]
+    assert ann.rows(long) == [(1,)]
+
+
+def test_what_a_text_is_parsed_to_is_memory_of_its_user(people, refused):
+    ann, bob = people
+    with refused("ResourceExhausted", "the text of a statement", "--user-memory-limit"):
+        ann.rows("SELECT " + ", ".join(["1"] * 100_000))
+    assert ann.rows(f"SELECT length('{'x' * 1_000_000}')") == [(1_000_000,)], "a long value is one word"
+    assert bob.rows(f"SELECT 1 IN ({', '.join(map(str, range(15_000)))})") == [(True,)]
 
 
 def test_temporary_files_of_a_user_are_bounded(people, refused):

@@ -7,6 +7,7 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use insula_storage::load::{Owners, compact, memory_of};
 
 use crate::{Engine, Error, Identity, Result, Role, types::plain_type, write::Intake};
@@ -68,17 +69,20 @@ pub(super) struct Group<'a> {
     bytes: usize,
     limit: usize,
     users: HashSet<u64>,
+    memory: MemoryReservation,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(engine: &'a Engine) -> Self {
+    pub(super) fn new(engine: &'a Engine, pool: &Arc<dyn MemoryPool>) -> Self {
         let limit = engine.store().load_bytes();
-        Self { engine, rows: Vec::new(), count: 0, bytes: 0, limit, users: HashSet::new() }
+        let memory = MemoryConsumer::new("rows that wait for their users").register(pool);
+        Self { engine, rows: Vec::new(), count: 0, bytes: 0, limit, users: HashSet::new(), memory }
     }
 
     pub(super) async fn add(&mut self, names: StringArray, rows: RecordBatch, intake: &mut Intake) -> Result<()> {
         self.count += rows.num_rows();
         self.bytes += memory_of(&rows) + names.to_data().get_slice_memory_size().unwrap_or_default();
+        self.memory.try_resize(self.bytes)?;
         self.rows.push((names, rows));
         if self.count >= GROUP_ROWS || self.bytes >= self.limit { self.drain(intake).await } else { Ok(()) }
     }
@@ -97,8 +101,11 @@ impl<'a> Group<'a> {
                     last = Some(*number);
                 }
             }
+            let bytes = memory_of(&rows);
             intake.add_owned(rows, Owners::Each(numbers)).await?;
+            self.memory.shrink(bytes.min(self.memory.size()));
         }
+        self.memory.free();
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use arrow::{
     array::{ArrayRef, RecordBatch},
     datatypes::Schema,
 };
-use datafusion::sql::sqlparser::ast::Statement as Ast;
+use datafusion::{execution::memory_pool::MemoryReservation, sql::sqlparser::ast::Statement as Ast};
 use insula_proto::UserNo;
 use insula_storage::Store;
 use parking_lot::Mutex;
@@ -39,6 +39,10 @@ use crate::{
 pub struct Plan {
     user: UserNo,
     text: Arc<str>,
+    /// As it came, in bytes.
+    size: usize,
+    /// Memory of what it is parsed to, where that is much.
+    _held: Option<MemoryReservation>,
     /// The text without secrets.
     shown: Arc<str>,
     pub(crate) verb: Verb,
@@ -98,7 +102,19 @@ impl Plan {
             Source::Other => without_passwords(&text),
             _ => Arc::clone(&text),
         };
-        Ok(Self { user: user.no, text, shown, verb, named, source, is_light: is_light.into(), kept: Mutex::default() })
+        let (size, is_light) = (sql.len(), is_light.into());
+        Ok(Self {
+            user: user.no,
+            text,
+            size,
+            _held: None,
+            shown,
+            verb,
+            named,
+            source,
+            is_light,
+            kept: Mutex::default(),
+        })
     }
 
     /// Of a Substrait plan.
@@ -107,7 +123,30 @@ impl Plan {
         let named = SystemColumns::default();
         let text: Arc<str> = substrait::TEXT.into();
         let (shown, verb) = (Arc::clone(&text), Verb::Select);
-        Ok(Self { user: user.no, text, shown, verb, named, source, is_light: false.into(), kept: Mutex::default() })
+        let (size, is_light) = (message.len(), false.into());
+        Ok(Self {
+            user: user.no,
+            text,
+            size,
+            _held: None,
+            shown,
+            verb,
+            named,
+            source,
+            is_light,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// Keeps what it takes reserved for as long as it is there.
+    #[must_use]
+    pub(crate) fn holding(self, held: MemoryReservation) -> Self {
+        Self { _held: Some(held), ..self }
+    }
+
+    /// How much its planning may ask of the server.
+    pub fn planning(&self) -> Weight {
+        Weight::of_planning(self.size)
     }
 
     /// What `system.queries` and the audit show to its user.
@@ -133,6 +172,7 @@ impl Plan {
         namespace: &dyn Fn() -> Result<String>,
     ) -> Weight {
         match &self.source {
+            _ if self.planning() == Weight::Heavy => Weight::Heavy,
             Source::Write(write) => write.weight(parameters, catalog, namespace),
             _ => Weight::light_if(self.is_light.load(Ordering::Relaxed) && parameters <= weight::FEW_ROWS),
         }

@@ -14,6 +14,13 @@ use insula_storage::TableDef;
 use super::direct;
 use crate::system;
 
+/// Bytes of a text, or of a plan that a client has made, beyond which it is data rather than a question: to read and plan
+/// it takes milliseconds and memory, without a pause.
+const LONGEST_LIGHT: usize = 64 << 10;
+/// Bytes that a word of a text takes, measured with an insert of many short values.
+const WORD_BYTES: usize = 512;
+/// Bytes that a byte of a Substrait plan takes.
+const MESSAGE_FACTOR: usize = 16;
 /// Rows of an insert beyond which it is no small one.
 pub(super) const FEW_ROWS: usize = 1_000;
 /// Keys of one column that an update or delete may name.
@@ -28,9 +35,32 @@ pub enum Weight {
 }
 
 impl Weight {
+    /// Of planning what a client has sent in so many bytes.
+    pub fn of_planning(bytes: usize) -> Self {
+        Self::light_if(bytes <= LONGEST_LIGHT)
+    }
+
     pub(super) fn light_if(light: bool) -> Self {
         if light { Self::Light } else { Self::Heavy }
     }
+}
+
+/// Bytes of memory that reading a text takes, about: words are kept as tokens, then as syntax, then as a plan. What
+/// stands in quotes is one word.
+pub(crate) fn text_memory(sql: &str) -> usize {
+    let (mut words, mut quoted, mut within) = (0_usize, false, false);
+    for byte in sql.bytes() {
+        quoted ^= byte == b'\'';
+        let is_part = quoted || byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'\'') || !byte.is_ascii();
+        words += usize::from(!is_part && !byte.is_ascii_whitespace()) + usize::from(is_part && !within);
+        within = is_part;
+    }
+    words.saturating_mul(WORD_BYTES).saturating_add(3 * sql.len())
+}
+
+/// The same of a Substrait plan, whose fields are decoded one by one.
+pub(crate) fn message_memory(message: &[u8]) -> usize {
+    message.len().saturating_mul(MESSAGE_FACTOR)
 }
 
 /// Of an optimized query. `parameters`: a value for each, of its type; what value does not matter.

@@ -18,16 +18,19 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
-use insula_engine::{Engine, Error, ErrorKind, IngestMode, IngestTarget, Outcome};
+use insula_engine::{Engine, Error, ErrorKind, Held, IngestMode, IngestTarget, Outcome, batch_bytes};
 use prost::Message;
 use tonic::{Status, Streaming};
 
 use super::{Service, described, unserved, work::Source};
 use crate::{
     identity::Caller,
-    statements::{Bound, Parameters, Prepared, Statement},
+    statements::{Bound, BoundRows, Parameters, Prepared, Statement},
     status,
 };
+
+/// Bytes of parameters that are not worth being counted.
+const FEW_PARAMETERS: usize = 64 << 10;
 
 pub(crate) type Incoming = BoxStream<'static, Result<FlightData, FlightError>>;
 
@@ -80,7 +83,7 @@ impl Service {
         messages: Incoming,
     ) -> Result<i64, Status> {
         let prepared = self.prepared(caller, &update.prepared_statement_handle)?;
-        let parameters = self.parameters(&prepared.statement, messages).await?;
+        let parameters = self.parameters(caller, &prepared.statement, messages).await?;
         let bound = Bound::new(Arc::clone(&prepared.statement), parameters);
         match self.execute(caller, &bound, None).await? {
             Some(done) => self.count(done.outcome).await,
@@ -95,9 +98,9 @@ impl Service {
         messages: Incoming,
     ) -> Result<Bytes, Status> {
         let prepared: Arc<Prepared> = self.prepared(caller, &query.prepared_statement_handle)?;
-        let parameters = self.parameters(&prepared.statement, messages).await?;
+        let parameters = self.parameters(caller, &prepared.statement, messages).await?;
         let as_prepared = &prepared.statement;
-        let statement = match parameters.as_ref().and_then(|batches| batches.first()) {
+        let statement = match parameters.as_ref().and_then(|bound| bound.batches.first()) {
             Some(batch) => {
                 let plan = Source::Plan(Arc::clone(&as_prepared.plan), as_prepared.run_as.clone());
                 let statement = self.describe(caller, &as_prepared.session.now(), plan, Some(batch.schema())).await?;
@@ -112,7 +115,12 @@ impl Service {
     }
 
     /// Without a schema, or with one that has no columns, nothing is bound: the statement runs once as it stands.
-    async fn parameters(&self, statement: &Statement, messages: Incoming) -> Result<Parameters, Status> {
+    async fn parameters(
+        &self,
+        caller: &Caller,
+        statement: &Statement,
+        messages: Incoming,
+    ) -> Result<Parameters, Status> {
         let Some((schema, mut batches)) = batches(messages).await? else { return Ok(None) };
         let (given, wanted) = (schema.fields().len(), statement.description.parameters.fields().len());
         if given == 0 {
@@ -122,9 +130,15 @@ impl Service {
             let text = format!("the statement has {wanted} parameters, but {given} columns were bound");
             return Err(Status::invalid_argument(text));
         }
-        let (mut bound, mut bytes) = (Vec::new(), 0);
+        let (mut bound, mut bytes, mut held) = (Vec::new(), 0, None);
         while let Some(batch) = batches.try_next().await.map_err(status::of)? {
-            bytes += batch.get_array_memory_size();
+            let more = usize::try_from(batch_bytes(&batch)).unwrap_or(usize::MAX);
+            bytes += more;
+            match &held {
+                None if bytes <= FEW_PARAMETERS => {}
+                None => held = Some(self.engine.hold(&caller.identity, "parameters", bytes).map_err(status::of)?),
+                Some(held) => Held::grow(held, more).map_err(status::of)?,
+            }
             if bytes > self.limits.parameters {
                 let text =
                     format!("parameters take more than {} bytes; bind fewer rows at once", self.limits.parameters);
@@ -132,7 +146,7 @@ impl Service {
             }
             bound.push(batch);
         }
-        Ok(Some(Arc::new(bound)))
+        Ok(Some(Arc::new(BoundRows::new(bound, held))))
     }
 
     async fn ingest(

@@ -143,7 +143,7 @@ impl Service {
         if self.engine.is_true(&self.actor(caller, &bound.statement)?, session, plan) {
             return Ok(bound);
         }
-        let parameters = bound.parameters.as_ref().and_then(|batches| batches.first()).map(RecordBatch::schema);
+        let parameters = bound.parameters.as_ref().and_then(|bound| bound.batches.first()).map(RecordBatch::schema);
         let as_prepared = Caller { format: Format { types: *types, ..caller.format }, ..caller.clone() };
         let source = Source::Plan(Arc::clone(plan), run_as.clone());
         let statement = self.describe(&as_prepared, session, source, parameters).await?;
@@ -244,7 +244,7 @@ impl Service {
         if let Some(execution) = execution {
             execution.check()?;
         }
-        let parameters = parameters.as_ref().map(|batches| batches.as_slice()).unwrap_or_default();
+        let parameters = parameters.as_ref().map(|bound| bound.batches.as_slice()).unwrap_or_default();
         let Some(row) = self.engine.row(&self.actor(caller, statement)?, session, &statement.plan, parameters) else {
             return Ok(None);
         };

@@ -24,6 +24,17 @@ pub(super) enum Source {
     Plan(Arc<Plan>, Option<Arc<str>>),
 }
 
+impl Source {
+    /// Where it is planned: what is long must not hold up what is short.
+    fn planning(&self) -> Weight {
+        match self {
+            Self::Sql(sql) => Weight::of_planning(sql.len()),
+            Self::Substrait(message) => Weight::of_planning(message.len()),
+            Self::Plan(plan, _) => plan.planning(),
+        }
+    }
+}
+
 /// What a statement came to.
 pub(super) struct Done {
     pub outcome: Outcome,
@@ -54,16 +65,17 @@ impl Service {
                 return Ok(Statement::new(plan, session, run_as, description, types));
             }
         }
+        let weight = source.planning();
         let work = Box::pin(async move {
             let plan = match source {
-                Source::Sql(sql) => engine.plan(&user, &sql)?,
-                Source::Substrait(message) => engine.plan_substrait(&user, &message)?,
+                Source::Sql(sql) => engine.plan_in_turn(&user, &sql).await?,
+                Source::Substrait(message) => engine.plan_substrait(&user, &message).await?,
                 Source::Plan(plan, _) => plan,
             };
             let description = engine.describe(&user, &session, &plan, bound.as_deref()).await?;
             Ok(Statement::new(plan, session, run_as, description, types))
         });
-        self.executor.run(work).await?.map_err(status::of)
+        self.executor.run_as(weight, work).await?.map_err(status::of)
     }
 
     /// `None`: parameters without a single row were bound, so there was nothing to run. `execution`: what it runs for,
@@ -89,8 +101,8 @@ impl Service {
         execution: Option<&Execution>,
     ) -> Result<Option<(Weight, BoxFuture<'static, Result<Done, Status>>)>, Status> {
         let parameters = match &bound.parameters {
-            Some(batches) if batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
-            Some(batches) => batches.as_ref().clone(),
+            Some(bound) if bound.batches.iter().all(|batch| batch.num_rows() == 0) => return Ok(None),
+            Some(bound) => bound.batches.clone(),
             None => Vec::new(),
         };
         let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
@@ -116,11 +128,12 @@ impl Service {
 
     /// The statement's rows in parts, where it has several.
     pub(super) async fn parts(&self, caller: &Caller, bound: &Bound) -> Result<Option<Arc<Parts>>, Status> {
-        let parameters = bound.parameters.as_ref().map(|batches| batches.as_ref().clone()).unwrap_or_default();
+        let parameters = bound.parameters.as_ref().map(|bound| bound.batches.clone()).unwrap_or_default();
         let (engine, user) = (Arc::clone(&self.engine), self.actor(caller, &bound.statement)?);
         let (session, statement) = (Arc::clone(&bound.session), Arc::clone(&bound.statement));
+        let weight = statement.plan.planning();
         let work = Box::pin(async move { engine.parts(&user, &session, &statement.plan, parameters).await });
-        self.executor.run(work).await?.map_err(status::of)
+        self.executor.run_as(weight, work).await?.map_err(status::of)
     }
 
     /// A statement that was not described before, for its count.
@@ -136,8 +149,9 @@ impl Service {
         let plan = match engine.known_plan(&user, &sql) {
             Some(plan) => plan,
             None => {
-                let (engine, user) = (Arc::clone(&engine), user.clone());
-                self.executor.run(async move { engine.plan(&user, &sql) }).await?.map_err(status::of)?
+                let (engine, user, weight) = (Arc::clone(&engine), user.clone(), Weight::of_planning(sql.len()));
+                let work = async move { engine.plan_in_turn(&user, &sql).await };
+                self.executor.run_as(weight, work).await?.map_err(status::of)?
             }
         };
         let running = engine.begin_run(&user, &session, &plan, &[]);

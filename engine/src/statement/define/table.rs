@@ -91,6 +91,8 @@ async fn create_as(
     if !create.columns.is_empty() {
         return Err(Error::invalid("CREATE TABLE … AS takes its columns from the query; list none"));
     }
+    request.may_write().await?;
+    request.running.enter().await?;
     context.reach_of(&source).await?;
     let context = Arc::new(context);
     let query = context.plan_query(source)?;
@@ -103,8 +105,6 @@ async fn create_as(
         vacancy => vacancy?,
     }
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
-    request.may_write().await?;
-    request.running.enter().await?;
     let rows = take_in(request, &context, &plan, &[]).await?;
     request.running.commits()?;
     request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await

@@ -72,3 +72,13 @@ async fn writes_are_light_where_they_name_their_rows() {
     ])
     .await;
 }
+
+#[test]
+fn memory_of_a_text_is_by_its_words() {
+    let words = |sql: &str| (text_memory(sql) - 3 * sql.len()) / WORD_BYTES;
+    assert_eq!(words("SELECT a.b, 1.5 FROM t_1"), 6);
+    assert_eq!(words("(1,2),(3,4)"), 11);
+    assert_eq!(words("'it''s one, (not) several words'"), 1);
+    assert_eq!(words("SELECT   \n 'grün' , größe"), 4);
+    assert_eq!(words(""), 0);
+}
