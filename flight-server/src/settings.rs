@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{
+        UserHeader,
         certificate::NameIn,
         jwt::{self, JwtSettings, Keys, Secret},
     },
@@ -544,15 +545,15 @@ impl Settings {
         all.into_iter().map(|(name, given)| (name.clone(), value(&name, given))).collect()
     }
 
-    pub fn trusted_header(&self) -> Result<Option<HeaderName>, Error> {
+    pub fn trusted_header(&self) -> Result<Option<UserHeader>, Error> {
         let Some(name) = &self.trust_user_header else { return Ok(None) };
-        let header = HeaderName::try_from(name.to_ascii_lowercase());
-        match header {
-            // The binary twin of a key is looked for by itself.
-            Ok(header) if !header.as_str().ends_with("-bin") => Ok(Some(header)),
-            Ok(_) => Err(Error(format!("trust_user_header: give \"{name}\" without -bin"))),
-            Err(_) => Err(Error(format!("trust_user_header: \"{name}\" is no metadata key"))),
+        let no_key = |_| Error(format!("trust_user_header: \"{name}\" is no metadata key"));
+        let header = HeaderName::try_from(name.to_ascii_lowercase()).map_err(no_key)?;
+        // The binary twin of a key is looked for by itself.
+        if header.as_str().ends_with("-bin") {
+            return Err(Error(format!("trust_user_header: give \"{name}\" without -bin")));
         }
+        UserHeader::try_from(header).map(Some).map_err(no_key)
     }
 
     pub fn statement_limit(&self) -> Option<Duration> {

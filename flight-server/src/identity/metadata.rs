@@ -4,7 +4,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header::InvalidHeaderName};
 use tonic::Status;
 
 #[cfg(test)]
@@ -16,14 +16,36 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-const USER: HeaderName = HeaderName::from_static("x-insula-user");
-const RUN_AS: HeaderName = HeaderName::from_static("x-insula-run-as");
+const USER: UserHeader = UserHeader::from_static("x-insula-user", "x-insula-user-bin");
+const RUN_AS: UserHeader = UserHeader::from_static("x-insula-run-as", "x-insula-run-as-bin");
+
+/// Where a request names a user: `NAME`, or in base64 `NAME-bin`, as gRPC has it for values beyond ASCII.
+#[derive(Clone, Debug)]
+pub struct UserHeader {
+    text: HeaderName,
+    binary: HeaderName,
+}
+
+impl UserHeader {
+    const fn from_static(text: &'static str, binary: &'static str) -> Self {
+        Self { text: HeaderName::from_static(text), binary: HeaderName::from_static(binary) }
+    }
+}
+
+impl TryFrom<HeaderName> for UserHeader {
+    type Error = InvalidHeaderName;
+
+    fn try_from(text: HeaderName) -> Result<Self, InvalidHeaderName> {
+        let binary = HeaderName::try_from(format!("{text}-bin"))?;
+        Ok(Self { text, binary })
+    }
+}
 
 /// Which claims the settings allow besides passwords and tokens.
 #[derive(Clone, Default, Debug)]
 pub struct Ways {
     pub dev: bool,
-    pub trusted_header: Option<HeaderName>,
+    pub trusted_header: Option<UserHeader>,
 }
 
 #[derive(PartialEq, Eq, Debug)]
@@ -90,11 +112,9 @@ pub fn schema(headers: &HeaderMap) -> Option<&str> {
     headers.get("schema").and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
 }
 
-/// A user name from `NAME`, or in base64 from `NAME-bin`, as gRPC has it for values beyond ASCII.
-fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Status> {
-    let binary = HeaderName::try_from(format!("{name}-bin")).map_err(|_| twice(name))?;
-    match (single(headers, name)?, single(headers, &binary)?) {
-        (Some(_), Some(_)) => Err(twice(name)),
+fn named(headers: &HeaderMap, UserHeader { text: plain, binary }: &UserHeader) -> Result<Option<String>, Status> {
+    match (single(headers, plain)?, single(headers, binary)?) {
+        (Some(_), Some(_)) => Err(twice(plain)),
         (Some(value), None) => checked(text(value)?).map(Some),
         (None, Some(value)) => {
             let malformed = || Status::unauthenticated(format!("{binary} must be base64 of UTF-8"));

@@ -24,7 +24,7 @@ use insula_engine::{
 use insula_proto::UserNo;
 use tonic::{Code, Status};
 
-pub use self::metadata::Ways;
+pub use self::metadata::{UserHeader, Ways};
 use self::{
     attempt::Attempt,
     certificate::NameIn,

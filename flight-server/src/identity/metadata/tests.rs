@@ -20,7 +20,7 @@ fn dev() -> Ways {
 }
 
 fn proxied() -> Ways {
-    Ways { dev: false, trusted_header: Some(HeaderName::from_static("x-auth-user")) }
+    Ways { dev: false, trusted_header: Some(HeaderName::from_static("x-auth-user").try_into().unwrap()) }
 }
 
 fn refused(ways: &Ways, pairs: &[(&'static str, &str)]) {
