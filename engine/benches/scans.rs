@@ -26,6 +26,10 @@ use plain::Plain;
 use report::Comparison;
 use world::{World, setting};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const QUERIES: [(&str, &str); 4] = [
     ("filter", "SELECT count(*), sum(distance), max(air_time) FROM flights WHERE distance > 1500 AND origin = 'JFK'"),
     ("rare", "SELECT count(*), sum(distance), max(air_time) FROM flights WHERE flight = 1234"),

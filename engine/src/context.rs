@@ -90,6 +90,9 @@ impl Template {
         // On 55.2 the rule that hands a limit to a scan forgets that an order rests on it; then partitions take each
         // other's files, and `ORDER BY key LIMIT n` over files whose keys overlap comes out of order.
         options.execution.enable_file_stream_work_stealing = false;
+        // Our scans come divided by rows. Divided anew by bytes, all of a file's rows fall to the partition in which its
+        // one row group begins.
+        options.optimizer.repartition_file_scans = false;
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -121,6 +124,10 @@ impl Template {
         if settings.time_zone != Settings::DEFAULT_TIME_ZONE {
             state.config_mut().options_mut().execution.time_zone = Some(settings.time_zone.clone());
         }
+        let outside = self.reaches_outside(user).then(Files::default);
+        if outside.is_some() {
+            state.config_mut().options_mut().optimizer.repartition_file_scans = true;
+        }
         state.mark_start_execution();
         Context {
             state,
@@ -129,7 +136,7 @@ impl Template {
             functions: Arc::clone(&self.functions),
             types: Arc::new(Types { zone: settings.time_zone.as_str().into() }),
             engine: Weak::clone(&self.engine),
-            outside: self.reaches_outside(user).then(Files::default),
+            outside,
             user: user.clone(),
             share: Arc::clone(share),
             settings,

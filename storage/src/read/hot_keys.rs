@@ -1,8 +1,9 @@
 //! The keys of a user's hot rows, and the question that every cold batch asks of them: which rows do they shadow?
 //!
 //! A key of one integer (or date, or time) is kept as a number in the order of its bytes, so that a batch is compared
-//! number by number and nothing is encoded. Cold rows come in key order nearly always; rows in another order are still
-//! right, only slower.
+//! number by number and nothing is encoded. Where the numbers lie close together there is a bit for each that could be,
+//! and a cold row asks for its own; else both sides are merged. Cold rows come in key order nearly always; rows in another
+//! order are still right, only slower.
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder},
@@ -13,6 +14,8 @@ use crate::{KeyCodec, KeyRows, Result};
 
 /// Where one side has this many times fewer keys than the other, its keys are sought one by one.
 const SPARSE: usize = 8;
+/// Numbers that there may be to one that is, for bits: they take four times as much as the numbers themselves then.
+const CLOSE: u64 = 256;
 
 /// The set of keys present in a user's hot rows; what it contains shadows the cold tier.
 #[derive(Debug)]
@@ -25,14 +28,49 @@ pub struct HotKeys {
 enum Keys {
     Bytes(KeyRows),
     /// Keys of one number, of so many bytes each.
-    Numbers(usize, Vec<u64>),
+    Numbers(usize, Vec<u64>, Option<Bits>),
+}
+
+/// A set of numbers: a bit for each from the first to the last.
+#[derive(Debug)]
+struct Bits {
+    first: u64,
+    words: Vec<u64>,
+}
+
+impl Bits {
+    /// `numbers` ascend. `None`: they lie too far apart.
+    fn of(numbers: &[u64]) -> Option<Self> {
+        let (first, last) = (*numbers.first()?, *numbers.last()?);
+        if (last - first) / CLOSE > numbers.len() as u64 {
+            return None;
+        }
+        let mut words = vec![0; ((last - first) / 64 + 1) as usize];
+        for number in numbers {
+            let at = number - first;
+            words[(at / 64) as usize] |= 1 << (at % 64);
+        }
+        Some(Self { first, words })
+    }
+
+    fn contain(&self, number: u64) -> bool {
+        // What is below the first wraps around, and lies behind the last.
+        let at = number.wrapping_sub(self.first);
+        usize::try_from(at / 64)
+            .ok()
+            .and_then(|word| self.words.get(word))
+            .is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
 }
 
 impl HotKeys {
     pub(crate) fn new(codec: &KeyCodec, keys: KeyRows) -> Self {
         let numbers = |width| (0..keys.len()).map(|i| number(keys.row(i), width)).collect::<Option<Vec<u64>>>();
         match codec.number_width().and_then(|width| Some((width, numbers(width)?))) {
-            Some((width, numbers)) => Self { keys: Keys::Numbers(width, numbers) },
+            Some((width, numbers)) => {
+                let bits = Bits::of(&numbers);
+                Self { keys: Keys::Numbers(width, numbers, bits) }
+            }
             None => Self { keys: Keys::Bytes(keys) },
         }
     }
@@ -40,7 +78,7 @@ impl HotKeys {
     pub fn len(&self) -> usize {
         match &self.keys {
             Keys::Bytes(keys) => keys.len(),
-            Keys::Numbers(_, keys) => keys.len(),
+            Keys::Numbers(_, keys, _) => keys.len(),
         }
     }
 
@@ -51,7 +89,9 @@ impl HotKeys {
     pub fn memory(&self) -> usize {
         match &self.keys {
             Keys::Bytes(keys) => keys.memory(),
-            Keys::Numbers(_, keys) => keys.capacity() * size_of::<u64>(),
+            Keys::Numbers(_, keys, bits) => {
+                (keys.capacity() + bits.as_ref().map_or(0, |bits| bits.words.capacity())) * size_of::<u64>()
+            }
         }
     }
 
@@ -61,7 +101,7 @@ impl HotKeys {
                 let at = keys.partition_point(|k| k < key);
                 at < keys.len() && keys.row(at) == key
             }
-            Keys::Numbers(width, keys) => number(key, *width).is_some_and(|key| keys.binary_search(&key).is_ok()),
+            Keys::Numbers(width, keys, _) => number(key, *width).is_some_and(|key| keys.binary_search(&key).is_ok()),
         }
     }
 
@@ -87,11 +127,20 @@ impl HotKeys {
             return Ok(None);
         }
         let shadowed = match &self.keys {
-            Keys::Numbers(_, hot) => shadowed_numbers(hot, &codec.numbers(columns)?),
-            Keys::Bytes(hot) => Some(mask_bytes(hot, &codec.encode(columns)?)).filter(|mask| mask.count_set_bits() > 0),
+            Keys::Numbers(_, _, Some(hot)) => {
+                let cold = codec.numbers(columns)?;
+                unless_empty(BooleanBuffer::collect_bool(cold.len(), |row| hot.contain(cold[row])))
+            }
+            Keys::Numbers(_, hot, None) => shadowed_numbers(hot, &codec.numbers(columns)?),
+            Keys::Bytes(hot) => unless_empty(mask_bytes(hot, &codec.encode(columns)?)),
         };
         Ok(shadowed.map(|shadowed| BooleanArray::new(!&shadowed, None)))
     }
+}
+
+/// `None`: no bit is set.
+fn unless_empty(mask: BooleanBuffer) -> Option<BooleanBuffer> {
+    (mask.count_set_bits() > 0).then_some(mask)
 }
 
 /// A key of `width` bytes as a number.

@@ -25,7 +25,11 @@ fn column(data_type: &DataType, values: &[i16]) -> ArrayRef {
 proptest! {
     #[test]
     fn masks_are_look_ups(
-        hot in prop::collection::btree_set(-40i16..40, 0..60),
+        // Close together, and with some far away.
+        hot in prop_oneof![
+            prop::collection::btree_set(-40i16..40, 0..60),
+            prop::collection::btree_set(prop_oneof![9 => -40i16..40, 1 => any::<i16>()], 0..60),
+        ],
         cold in prop::collection::vec(prop_oneof![5 => -40i16..40, 1 => any::<i16>()], 0..200),
         sorted in any::<bool>(),
     ) {
