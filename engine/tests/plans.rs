@@ -139,6 +139,10 @@ async fn filters_reach_the_files() {
     assert!(plan.contains("Shadow") && plan.contains("predicate="), "{plan}");
     assert_eq!(world.run("ann", sql).await, "");
     assert_eq!(world.run("ann", "SELECT id FROM t WHERE v < 1").await, "30");
+    // What only the filter and the guard need is not copied along for the shadow.
+    let filter = plan.split("Shadow").nth(1).and_then(|below| below.lines().find(|line| line.contains("FilterExec")));
+    let yields = filter.and_then(|line| line.split("projection=").nth(1)).unwrap_or("everything");
+    assert_eq!(yields, "[c1@1]", "{plan}");
     world.close().await;
 }
 
