@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use crate::{
     Engine, Error, ErrorKind, GrantInfo, Identity, Result, Role,
     grants::{Grantee, Grants, Object, Privilege, Privileges},
+    table::SeenTables,
 };
 
 const NAMESPACE_PREFIX: &[u8] = b"namespace/";
@@ -25,6 +26,7 @@ pub(crate) const DEFAULT_NAMESPACE: &str = "public";
 pub(crate) struct Snapshot {
     namespaces: Arc<BTreeSet<String>>,
     tables: Arc<BTreeMap<(String, String), Arc<TableDef>>>,
+    seen: Arc<SeenTables>,
     grants: Arc<Grants>,
 }
 
@@ -70,6 +72,11 @@ impl Snapshot {
         let names = self.visible_tables(user).filter(|t| t.namespace == namespace).map(|t| t.name.as_str());
         let hint = nearest(table, names).map(|n| format!("; did you mean \"{namespace}.{n}\"?")).unwrap_or_default();
         Err(Error::not_found(format!("table \"{namespace}.{table}\" does not exist{hint}")))
+    }
+
+    /// How statements see the tables.
+    pub fn seen(&self) -> &SeenTables {
+        &self.seen
     }
 
     pub fn grants(&self) -> &Arc<Grants> {
@@ -395,10 +402,11 @@ impl Catalog {
                 .map_err(|_| Error::new(ErrorKind::DataLoss, "a namespace record has a damaged name"))?;
             namespaces.insert(name);
         }
-        let tables =
-            self.store.tables().into_iter().map(|def| ((def.namespace.clone(), def.name.clone()), def)).collect();
+        let tables = self.store.tables();
+        let seen = Arc::new(SeenTables::of(tables.iter()));
+        let tables = tables.into_iter().map(|def| ((def.namespace.clone(), def.name.clone()), def)).collect();
         let (namespaces, tables) = (Arc::new(namespaces), Arc::new(tables));
-        *self.current.write() = Arc::new(Snapshot { namespaces, tables, grants });
+        *self.current.write() = Arc::new(Snapshot { namespaces, tables, seen, grants });
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod prefilter;
 mod provider;
 mod resolver;
 mod restore;
+mod seen;
 mod shadow;
 mod wrapper;
 
@@ -24,6 +25,7 @@ pub(crate) use cold::OBJECT_STORE_URL;
 pub(crate) use point::PointRead;
 pub(crate) use provider::UserTable;
 pub(crate) use resolver::{CatalogList, Tables, is_target_name, owner_of, target_name};
+pub(crate) use seen::SeenTables;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use super::{
     keys,
     oracle::OracleExec,
     resolver::LazyView,
+    seen::Seen,
 };
 use crate::{Error, sql::SystemColumns, types::seen_field};
 
@@ -41,12 +42,18 @@ pub(super) struct Shape {
     pub row_id: bool,
 }
 
+impl Shape {
+    /// Nothing but the declared columns.
+    pub fn is_plain(self) -> bool {
+        !self.row_id && self.columns.names().next().is_none()
+    }
+}
+
 pub(crate) struct UserTable {
     pub def: Arc<TableDef>,
     owner: UserNo,
     view: Arc<LazyView>,
-    columns: Vec<Column>,
-    schema: SchemaRef,
+    seen: Arc<Seen>,
     deleted: bool,
     /// Planned defaults by column, of the table that an INSERT fills.
     defaults: Vec<(String, Expr)>,
@@ -54,9 +61,12 @@ pub(crate) struct UserTable {
 
 impl UserTable {
     pub(super) fn new(def: &Arc<TableDef>, owner: UserNo, view: Arc<LazyView>, shape: Shape) -> Self {
-        let columns = columns(def, shape);
-        let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
-        Self { def: Arc::clone(def), owner, view, columns, schema, deleted: shape.deleted, defaults: Vec::new() }
+        Self::of(def, owner, view, shape.deleted, Seen::of(def, shape))
+    }
+
+    /// With columns that are known.
+    pub(super) fn of(def: &Arc<TableDef>, owner: UserNo, view: Arc<LazyView>, deleted: bool, seen: Arc<Seen>) -> Self {
+        Self { def: Arc::clone(def), owner, view, seen, deleted, defaults: Vec::new() }
     }
 
     /// The target of an INSERT. Its columns are nullable for the planner, because our own check of NOT NULL names the
@@ -67,11 +77,11 @@ impl UserTable {
         view: Arc<LazyView>,
         defaults: Vec<(String, Expr)>,
     ) -> Self {
-        let mut table = Self::new(def, owner, view, Shape::default());
-        for (column, declared) in table.columns.iter_mut().zip(&def.columns) {
+        let mut columns = columns(def, Shape::default());
+        for (column, declared) in columns.iter_mut().zip(&def.columns) {
             column.field = Arc::new(declared.field.as_ref().clone().with_nullable(true));
         }
-        table.schema = Arc::new(Schema::new(table.columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
+        let mut table = Self::of(def, owner, view, false, Seen::new(columns));
         table.defaults = defaults;
         table
     }
@@ -80,14 +90,14 @@ impl UserTable {
 impl UserTable {
     /// Whether the filters let single keys through, and no others.
     pub fn is_of_keys(&self, filters: &[Expr]) -> Result<bool> {
-        Ok(matches!(keys::wanted(&self.def, &self.columns, filters)?, KeyBounds::Keys(_)))
+        Ok(matches!(keys::wanted(&self.def, &self.seen.columns, filters)?, KeyBounds::Keys(_)))
     }
 
     /// What reading single rows takes: the definition, whether soft-deleted ones count, and where storage keeps the
     /// columns of the projection. `None`: its rows are not found by values of the key, or are the oracle's.
     pub(super) fn read_by_key(&self, projection: Option<&[usize]>) -> Option<(Arc<TableDef>, bool, Vec<usize>)> {
         let key = self.def.stored_key();
-        let named = |stored: &usize| self.columns.iter().find(|column| column.stored == *stored);
+        let named = |stored: &usize| self.seen.columns.iter().find(|column| column.stored == *stored);
         // The order of floats is Arrow's in filters and ours in keys.
         let exact =
             key.iter().all(|stored| named(stored).is_some_and(|column| !column.field.data_type().is_floating()));
@@ -95,8 +105,8 @@ impl UserTable {
             return None;
         }
         let columns = match projection {
-            Some(projection) => projection.iter().map(|i| self.columns[*i].stored).collect(),
-            None => self.columns.iter().map(|column| column.stored).collect(),
+            Some(projection) => projection.iter().map(|i| self.seen.columns[*i].stored).collect(),
+            None => self.seen.columns.iter().map(|column| column.stored).collect(),
         };
         Some((Arc::clone(&self.def), self.deleted, columns))
     }
@@ -133,7 +143,7 @@ impl fmt::Debug for UserTable {
 #[async_trait]
 impl TableProvider for UserTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.seen.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -158,15 +168,15 @@ impl TableProvider for UserTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Vec<Column> = match projection {
-            Some(projection) => projection.iter().map(|i| self.columns[*i].clone()).collect(),
-            None => self.columns.clone(),
+            Some(projection) => projection.iter().map(|i| self.seen.columns[*i].clone()).collect(),
+            None => self.seen.columns.clone(),
         };
         let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
         let slice = self.view.get().slice(&self.def, self.owner).map_err(Error::from)?;
         if self.view.oracle {
             return Ok(Arc::new(OracleExec::new(slice, &columns, schema, self.deleted)));
         }
-        let wanted = keys::wanted(&self.def, &self.columns, filters)?;
+        let wanted = keys::wanted(&self.def, &self.seen.columns, filters)?;
         let hot = slice.hot_span(&wanted).map_err(Error::from)?;
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !hot.as_ref().is_some_and(|span| span.is_complete) {

@@ -177,7 +177,9 @@ impl Tables {
             return Arc::clone(table);
         }
         let shape = Shape { columns: self.columns, deleted: self.deleted, row_id: false };
-        let table = Arc::new(UserTable::new(def, self.owner(def), Arc::clone(&self.view), shape));
+        let seen = self.catalog.seen().get(def, shape);
+        let table = UserTable::of(def, self.owner(def), Arc::clone(&self.view), shape.deleted, seen);
+        let table = Arc::new(table);
         made.push(Arc::clone(&table));
         table
     }
