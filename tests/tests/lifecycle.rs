@@ -16,7 +16,10 @@ use arrow_flight::{
 use futures::{StreamExt, TryStreamExt};
 use insula_client::{
     Client, Credentials,
-    admin::{CompactRequest, FlushRequest, KillQueryRequest, ListQueriesRequest, ListSessionsRequest, StatsRequest},
+    admin::{
+        CompactRequest, FlushRequest, KillQueryRequest, KillSessionRequest, ListQueriesRequest, ListSessionsRequest,
+        StatsRequest,
+    },
 };
 use insula_tests::{Server, Setup, count, execute, query, refused, rows};
 use prost::Message;
@@ -315,6 +318,14 @@ async fn the_admin_service_tells_users_of_themselves_and_admins_of_all() {
     assert_eq!(denied.err().map(|status| status.code()), Some(Code::PermissionDenied));
     let stats = admin.admin().stats(admin.request(StatsRequest {})).await.expect("figures").into_inner();
     assert_eq!((stats.queries, stats.sessions >= 3, stats.tables >= 1), (1, true, true));
+
+    let answer = alice.admin().list_sessions(alice.request(ListSessionsRequest {})).await.expect("sessions");
+    let session_id = answer.into_inner().sessions[0].session_id.clone();
+    let kill = KillSessionRequest { session_id: session_id.clone() };
+    let denied = bob.admin().kill_session(bob.request(kill)).await;
+    assert_eq!(denied.err().map(|status| status.code()), Some(Code::PermissionDenied));
+    let answer = alice.admin().list_sessions(alice.request(ListSessionsRequest {})).await.expect("sessions");
+    assert!(answer.into_inner().sessions.iter().any(|session| session.session_id == session_id), "it is open still");
 
     let kill = KillQueryRequest { query_id: own[0].query_id.clone() };
     let denied = bob.admin().kill_query(bob.request(kill.clone())).await;

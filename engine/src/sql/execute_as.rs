@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{is_word, normalize};
-use crate::{Error, Result};
+use crate::{Error, Result, Weight};
 
 /// A statement that runs as another user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,11 @@ impl ExecuteAs {
         if !is_candidate && !begin.starts_with(b"--") && !begin.starts_with(b"/*") {
             return Ok(None);
         }
+        // Words take much more memory than their text, and it is nobody's turn yet.
+        if Weight::of_planning(sql.len()) == Weight::Heavy {
+            let is_it = without_comments(sql).get(..7).is_some_and(|word| word.eq_ignore_ascii_case("EXECUTE"));
+            return if is_it { Err(too_long()) } else { Ok(None) };
+        }
         // What cannot be cut into words is for the parser to complain about.
         let Ok(all) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else { return Ok(None) };
         let tokens: Vec<_> = all.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
@@ -36,6 +41,24 @@ impl ExecuteAs {
         }
         take_apart(sql, rest).map(Some)
     }
+}
+
+/// From the first word on.
+fn without_comments(mut sql: &str) -> &str {
+    loop {
+        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        sql = if let Some(comment) = sql.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if let Some(comment) = sql.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, rest)| rest)
+        } else {
+            return sql;
+        };
+    }
+}
+
+fn too_long() -> Error {
+    Error::invalid("EXECUTE AS takes a text of at most 64 KB; send a longer statement by itself, with x-insula-run-as")
 }
 
 fn take_apart(sql: &str, rest: &[&TokenWithSpan]) -> Result<ExecuteAs> {
@@ -114,6 +137,18 @@ mod tests {
             ["SELECT 1", "", "EXECUTE", "EXECUTE p(1)", "executed", "-- EXECUTE AS USER a (SELECT 1)", "SELECT 'x"]
         {
             assert_eq!(parse(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_not_cut_into_words() {
+        let long = "x".repeat(100_000);
+        for begin in ["EXECUTE AS USER a", "-- x\n/* y */ ;execute as", "/**/--\nEXECUTE"] {
+            let error = ExecuteAs::parse(&format!("{begin} (SELECT '{long}')")).unwrap_err();
+            assert!(error.message().contains("x-insula-run-as"), "{error}");
+        }
+        for begin in ["SELECT", "-- EXECUTE\nSELECT", "/* EXECUTE */ SELECT", "/* EXECUTE", "-- EXECUTE", "éxécute"] {
+            assert_eq!(parse(&format!("{begin} '{long}'")), None, "{begin}");
         }
     }
 
