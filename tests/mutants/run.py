@@ -42,12 +42,18 @@ class Mutant:
     def is_caught(self) -> tuple[bool, str]:
         """Whether the test fails, having been built; what was written to the terminal."""
         original, changed = self.file.read_text(), self.changed()
-        command = ["cargo", "test", *os.environ.get("INSULA_CARGO_CONFIG", "").split(), "--release", "--workspace", *self.run]
+        options = [*os.environ.get("INSULA_CARGO_CONFIG", "").split(), "--release", "--workspace"]
+        command = ["cargo", "test", *options, *[option for option in self.run if option != "--bins"]]
+        builds = [[*command, "--no-run"]]
+        if "--bins" in self.run:
+            # The program that the test starts; `cargo test` alone would leave the one from before.
+            builds.append(["cargo", "build", *options, "--bins"])
         self.file.write_text(changed)
         try:
-            built = subprocess.run([*command, "--no-run"], cwd=ROOT, capture_output=True, text=True)
-            if built.returncode:
-                raise SystemExit(f"{self.name}: does not build\n{built.stderr}")
+            for build in builds:
+                built = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+                if built.returncode:
+                    raise SystemExit(f"{self.name}: does not build\n{built.stderr}")
             done = subprocess.run([*command, "--", self.test], cwd=ROOT, capture_output=True, text=True)
         finally:
             self.file.write_text(original)
