@@ -50,7 +50,9 @@ fn foreign_token(reply: &str, own: usize, asked: &str) -> Option<String> {
     });
     let in_hex = lower.match_indices(MARK_IN_HEX).filter_map(|(at, _)| {
         let digits = lower.get(at + MARK_IN_HEX.len()..at + MARK_IN_HEX.len() + 2 * OWNER_DIGITS)?;
-        let owner: String = digits.as_bytes().chunks(2).map(|pair| pair[1] as char).collect();
+        // The code of a digit is 3 and the digit; a text that was cut off has something else behind the mark.
+        let digit = |pair: &[u8]| (pair[0] == b'3').then_some(pair[1] as char);
+        let owner: String = digits.as_bytes().chunks(2).map(digit).collect::<Option<_>>()?;
         let is_foreign = owner.parse::<usize>().is_ok_and(|owner| owner != own);
         is_foreign.then(|| format!("in hexadecimal, a token of {owner}"))
     });
@@ -101,5 +103,6 @@ fn canaries_are_found_however_they_are_shown() {
     assert_eq!(foreign(&format!("no row {other}"), 3, &format!("SELECT '{other}'")), None);
     assert_eq!(foreign(&format!("{}|{}.5", number(3, 9), number(3, 10)), 3, ""), None);
     assert_eq!(foreign(&format!("0.{0} a{0} 1{0}", number(4, 9)), 3, ""), None);
+    assert_eq!(foreign("636e7279|636e7279", 3, ""), None, "the mark alone names nobody");
     assert_eq!(foreign_bytes(own.as_bytes(), 3, ""), None);
 }
