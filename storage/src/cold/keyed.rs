@@ -7,7 +7,7 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array},
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_empty_array},
     compute::{concat_batches, interleave_record_batch},
     datatypes::UInt64Type,
 };
@@ -138,12 +138,24 @@ impl ColdTier {
             return Err(lost("a block of rows is cut short"));
         }
         let rows = to_stored(table, file, &decoded)?;
+        drop((batches, decoded));
+        let rows = shrunk(rows)?;
         guard(&rows, user)?;
         let key: Vec<_> = table.stored_key().into_iter().map(|column| Arc::clone(rows.column(column))).collect();
         let block = Arc::new(Block { keys: KeyCodec::new(table)?.encode(&key)?, rows });
         self.blocks.insert(place, Arc::clone(&block), block.memory());
         Ok(block)
     }
+}
+
+/// The rows in buffers that are as large as they are: Parquet decodes into larger ones. Only buffers that nobody else holds
+/// become smaller.
+fn shrunk(rows: RecordBatch) -> Result<RecordBatch> {
+    let (schema, mut columns, count) = rows.into_parts();
+    columns.iter_mut().for_each(ArrayRef::shrink_to_fit);
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    RecordBatch::try_new_with_options(schema, columns, &options)
+        .map_err(|error| Error::new(ErrorKind::Internal, "a block's columns are not its own").with_source(error))
 }
 
 /// Nothing is remembered as a user's that is not theirs.

@@ -1,8 +1,14 @@
-//! One user's hot rows as batches: recalled, or read and then remembered.
+//! One user's hot rows as batches: recalled, or read and then remembered. Text and bytes are remembered as views, which is
+//! what statements see of them: else each statement would make views of all of them anew.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, Field, Schema},
+    error::ArrowError,
+};
 
 use super::TableSlice;
 use crate::{
@@ -104,11 +110,12 @@ impl Gathered {
         let decoded = &self.slice.view.decoded;
         match batch {
             Some(Ok(batch)) => {
+                let batch = with_views(batch).ok()?;
                 self.bytes += batch.get_array_memory_size();
                 if self.bytes > decoded.largest() {
                     return None;
                 }
-                self.rows.push(batch.clone());
+                self.rows.push(batch);
                 Some(self)
             }
             Some(Err(_)) => None,
@@ -119,4 +126,21 @@ impl Gathered {
             }
         }
     }
+}
+
+fn with_views(batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let view = match field.data_type() {
+            DataType::Utf8 => DataType::Utf8View,
+            DataType::Binary => DataType::BinaryView,
+            _ => return Ok((Arc::clone(field), Arc::clone(column))),
+        };
+        let column = cast(column, &view)?;
+        Ok((Arc::new(Field::clone(field).with_data_type(view)), column))
+    });
+    let (fields, columns): (Vec<_>, Vec<ArrayRef>) =
+        columns.collect::<std::result::Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
