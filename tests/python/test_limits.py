@@ -155,18 +155,18 @@ def test_streams_that_nobody_reads_are_bounded(tmp_path):
         clients, streams, refusals = [ann.flight() for _ in range(5)], [], []
         ticket = flight.Ticket(flightsql.command("CommandStatementQuery", {1: MANY_ROWS}))
 
-        def another() -> None:
-            client = clients[len(streams) % len(clients)]
-            streams.append(client.flight.do_get(ticket, client.options))
+        def read(stream) -> None:
             try:
-                streams[-1].read_chunk()
+                stream.read_chunk()
             except Exception as error:
                 refusals.append(str(error))
 
-        for _ in range(100):
-            another()
-        # Several messages of two megabytes are made for each, though not at once.
-        until(lambda: refusals or another() or refusals)
+        for n in range(100):
+            client = clients[n % len(clients)]
+            streams.append(client.flight.do_get(ticket, client.options))
+            read(streams[-1])
+        # Several messages of two megabytes are made for each; who is refused hears of it behind what was made before.
+        until(lambda: refusals or [read(stream) for stream in streams] and refusals)
         assert all("--user-memory-limit" in refusal for refusal in refusals), refusals[:3]
         assert len(refusals) < len(streams), "some are served"
         began = time.monotonic()
