@@ -8,13 +8,14 @@
 //! client's bytes, health checks, and the very timer that is to end it. Here the network side waits for an answer and
 //! can stop waiting at any time; dropping the wait cancels the work at its next yield.
 
-use std::{io, pin::pin, thread};
+use std::{io, pin::pin, thread, time::Duration};
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use insula_engine::{Pace, Weight};
+use parking_lot::Mutex;
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     sync::mpsc::{self, error::TrySendError},
     task::JoinHandle,
 };
@@ -33,9 +34,10 @@ const STEPPED_BACK: u8 = 22;
 const BUFFERED: usize = 2;
 
 pub struct Executor {
-    /// `None` only while it is dropped, both.
-    light: Option<Runtime>,
-    heavy: Option<Runtime>,
+    light: Handle,
+    heavy: Handle,
+    /// Of both, until it ends.
+    runtimes: Mutex<Vec<Runtime>>,
 }
 
 /// How the items of a stream go to its client.
@@ -75,7 +77,21 @@ impl Executor {
             builder.worker_threads(threads).thread_name(name).thread_stack_size(STACK);
             builder.on_thread_start(start).enable_all().build()
         };
-        Ok(Self { light: Some(runtime("insula-light", || ())?), heavy: Some(runtime("insula-heavy", step_back)?) })
+        let (light, heavy) = (runtime("insula-light", || ())?, runtime("insula-heavy", step_back)?);
+        let handles = (light.handle().clone(), heavy.handle().clone());
+        Ok(Self { light: handles.0, heavy: handles.1, runtimes: Mutex::new(vec![light, heavy]) })
+    }
+
+    /// Drops what still runs, at its next yield, and waits so long for it. What it holds of the store must be gone before
+    /// the process is: RocksDB's statics go first, and a thread that meets them afterwards aborts.
+    pub async fn end(&self, patience: Duration) {
+        let runtimes = std::mem::take(&mut *self.runtimes.lock());
+        let ended = tokio::task::spawn_blocking(move || {
+            runtimes.into_iter().for_each(|runtime| runtime.shutdown_timeout(patience));
+        });
+        if ended.await.is_err() {
+            tracing::error!("the threads of statements could not be ended");
+        }
     }
 
     /// Starts work that goes on until it ends or the task is dropped.
@@ -156,7 +172,6 @@ impl Executor {
             Weight::Light => &self.light,
             Weight::Heavy => &self.heavy,
         };
-        let runtime = runtime.as_ref().ok_or_else(|| Status::unavailable("the server is shutting down"))?;
         Ok(Task(runtime.spawn(work)))
     }
 }
@@ -164,9 +179,7 @@ impl Executor {
 impl Drop for Executor {
     /// A runtime that waited for its threads would block the one on which it is dropped.
     fn drop(&mut self) {
-        for runtime in [self.light.take(), self.heavy.take()].into_iter().flatten() {
-            runtime.shutdown_background();
-        }
+        self.runtimes.get_mut().drain(..).for_each(Runtime::shutdown_background);
     }
 }
 

@@ -42,6 +42,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Flight = FlightServiceServer<Service>;
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// For what has been cut off to let go of what it holds.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Of the histograms, which hold every value until then.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -134,6 +136,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     sweeper.abort();
     upkeep.abort();
     transactions.abort();
+    shared.executor.end(END_TIMEOUT).await;
     match tokio::time::timeout(CLOSE_TIMEOUT, shared.engine.close()).await {
         Ok(closed) => closed?,
         // What was acknowledged is on disk; the next start recovers, as after a crash.

@@ -51,6 +51,25 @@ async fn dropping_the_wait_cancels_the_work() {
 }
 
 #[tokio::test]
+async fn what_runs_has_let_go_when_the_executor_has_ended() {
+    let executor = Executor::new().unwrap();
+    let (alive, mut dropped) = oneshot::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let mut endless = executor
+        .start(Weight::Heavy, async move {
+            let _alive = alive;
+            begun.send(()).unwrap();
+            std::future::pending::<()>().await
+        })
+        .unwrap();
+    has_begun.await.unwrap();
+    executor.end(Duration::from_secs(60)).await;
+    assert!(matches!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    assert_eq!(endless.join().await.unwrap_err().code(), Code::Cancelled);
+    assert_eq!(executor.run(async { 7 }).await.unwrap_err().code(), Code::Cancelled, "nothing begins any more");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_stopped_frees_what_it_holds_though_nobody_reads() {
     let executor = Executor::new().unwrap();
     let (alive, dropped) = oneshot::channel::<()>();
