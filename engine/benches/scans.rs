@@ -66,6 +66,8 @@ async fn scan() {
     shared.load(rows, &others.collect::<Vec<_>>()).await;
     own.compact().await;
     shared.compact().await;
+    isolation("own files", &own, 1).await;
+    isolation("shared files", &shared, 501).await;
     for (name, sql) in QUERIES {
         let mut comparison = Comparison::new(&format!("scan/{name}"));
         for _ in 0..setting("INSULA_BENCH_ROUNDS", 9) {
@@ -75,8 +77,6 @@ async fn scan() {
         }
         comparison.print();
     }
-    isolation("own files", &own, 1).await;
-    isolation("shared files", &shared, 501).await;
     own.close().await;
     shared.close().await;
 }

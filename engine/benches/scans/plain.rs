@@ -35,7 +35,10 @@ impl Plain {
     /// One user's rows in the files under `objects`, which hold nothing but live versions.
     pub async fn over(objects: &Path, user: u64) -> Self {
         let context = SessionContext::new();
-        let objects = objects.to_str().expect("text");
+        // A listing does not look into directories; there is one, of the table.
+        let tables = objects.read_dir().expect("objects").map(|entry| entry.expect("an object").path());
+        let table = tables.filter(|path| path.is_dir()).last().expect("the table's files");
+        let objects = table.to_str().expect("text");
         context.register_parquet("stored", objects, ParquetReadOptions::default()).await.expect("registered");
         let schema = flights::schema();
         let names = schema.fields().iter().enumerate().map(|(i, f)| format!("c{} AS {}", i + 1, f.name()));
