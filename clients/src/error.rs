@@ -67,14 +67,30 @@ fn server_message(status: &tonic::Status) -> String {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
-        Self::Server(Box::new(status))
+        Self::Server(Box::new(told_to_leave(status)))
     }
+}
+
+/// What a draining server leaves undone, by its GOAWAY (RFC 9113, 6.8) or by closing the connection before the statement
+/// was sent, was not run and may be sent again. tonic calls the one an internal error and the other cancelled.
+fn told_to_leave(status: tonic::Status) -> tonic::Status {
+    let mut cause = std::error::Error::source(&status);
+    while let Some(error) = cause {
+        let go_away = error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        });
+        if go_away || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return tonic::Status::unavailable("the server has closed the connection and not run this; send it again");
+        }
+        cause = error.source();
+    }
+    status
 }
 
 impl From<FlightError> for Error {
     fn from(error: FlightError) -> Self {
         match error {
-            FlightError::Tonic(status) => Self::Server(status),
+            FlightError::Tonic(status) => Self::from(*status),
             FlightError::Arrow(error) => Self::Arrow(error),
             other => Self::Protocol(other.to_string()),
         }

@@ -23,5 +23,6 @@ pub mod serve;
 mod service;
 mod session;
 pub mod settings;
+mod socket;
 mod statements;
 mod status;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use futures::TryStreamExt;
 use insula_engine::{AuditConfig, Engine, EngineConfig, Host, StoreConfig, TransactionLimits};
 use insula_proto::admin::admin_server::AdminServer;
 use tokio::{
@@ -35,6 +36,7 @@ use crate::{
     metrics::{Metrics, Watched},
     service::{Limits, Service},
     settings::{self, Settings},
+    socket::Lingering,
     statements::Statements,
 };
 
@@ -197,7 +199,8 @@ fn start(
         .add_service(described().build_v1alpha()?)
         .add_service(admin)
         .add_service(flight);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let linger = settings.drain_timeout;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(move |tcp| Lingering::new(tcp, linger));
     let reporter = health.clone();
     let server = tokio::spawn(async move {
         reporter.set_serving::<Flight>().await;
