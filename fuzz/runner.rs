@@ -64,7 +64,7 @@ fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
         let at = rng.below(input.len() as u64 + 1) as usize;
         match rng.below(8) {
             0 if at < input.len() => input[at] ^= 1 << rng.below(8),
-            1 if at < input.len() => input[at] = rng.next() as u8,
+            1 if at < input.len() => input[at] = rng.next_u64() as u8,
             2 => overwrite(&mut input, at, &edge(rng)),
             3 => input.truncate(at),
             4 => {
@@ -80,7 +80,7 @@ fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
                 input.splice(at..at, piece);
             }
             _ => {
-                let byte = rng.next() as u8;
+                let byte = rng.next_u64() as u8;
                 input.splice(at..at, std::iter::repeat_n(byte, 1 + rng.below(9) as usize));
             }
         }

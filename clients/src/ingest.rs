@@ -89,7 +89,7 @@ fn encode<S>(
 where
     S: Stream<Item = Result<RecordBatch>> + Send + 'static,
 {
-    let batches = batches.map(|batch| batch.map_err(|error| into_flight(error)));
+    let batches = batches.map(|batch| batch.map_err(into_flight));
     let messages = FlightDataEncoderBuilder::new()
         .with_flight_descriptor(Some(descriptor(&target.command())))
         .with_schema(schema)

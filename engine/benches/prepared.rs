@@ -50,7 +50,7 @@ impl World {
     }
 
     async fn select(&self, plan: &Plan, id: i64) -> usize {
-        let running = self.engine.begin(&self.user, &self.session, plan.text());
+        let running = self.engine.begin(&self.user, &self.session, plan.shown_text());
         let outcome = self.engine.run(&self.user, &self.session, plan, self.key(id), running).await.expect("runs");
         let Outcome::Rows { rows, .. } = outcome else { return 0 };
         let batches: Vec<RecordBatch> = rows.try_collect().await.expect("rows");

@@ -292,7 +292,7 @@ impl Engine {
 
     /// A place for a statement that is only planned; before that it waits for a slot if it takes one.
     async fn begin_planning(&self, user: &Identity, session: &Arc<Session>, plan: &Plan) -> Result<Running> {
-        let mut running = self.begin(user, session, plan.text());
+        let mut running = self.begin(user, session, plan.shown_text());
         running.does(plan.verb);
         running.is_planned_only();
         if plan.planning() == Weight::Heavy {
@@ -362,7 +362,7 @@ impl Engine {
 
     /// The same for a statement that is to be run with these parameters, which it must be by [`Self::run`].
     pub fn begin_run(&self, user: &Identity, session: &Arc<Session>, plan: &Plan, params: &[RecordBatch]) -> Running {
-        let mut running = self.begin(user, session, plan.text());
+        let mut running = self.begin(user, session, plan.shown_text());
         let rows = params.iter().map(RecordBatch::num_rows).sum();
         let namespace = || session.settings_of(user).map(|settings| settings.schema);
         if plan.weight(rows, &self.catalog.snapshot(), &namespace) == Weight::Heavy {

@@ -46,7 +46,7 @@ impl Plans {
         }
         let plan = Arc::new(Plan::of_sql(user, sql)?);
         if plan.is_worth_keeping() {
-            self.recent.insert(Key { user: user.no, text: Arc::clone(plan.text()) }, Arc::clone(&plan));
+            self.recent.insert(Key { user: user.no, text: Arc::clone(plan.shown_text()) }, Arc::clone(&plan));
         }
         Ok(plan)
     }

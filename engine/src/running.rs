@@ -494,7 +494,7 @@ pub(crate) fn of_row(
     let event = Event {
         at: SystemTime::now() - took,
         verb: Some(plan.verb),
-        text: Some(Arc::clone(plan.text())),
+        text: Some(Arc::clone(plan.shown_text())),
         tables,
         rows: row.as_ref().map_or(0, |row| row.first().map_or(0, |column| column.len() as u64)),
         bytes: row.as_ref().map_or(0, |row| columns_bytes(row)),

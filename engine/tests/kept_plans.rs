@@ -51,7 +51,7 @@ impl World {
     }
 
     async fn rows(&self, (user, session): &Who, plan: &Plan, params: Vec<RecordBatch>) -> Result<Vec<String>, Error> {
-        let running = self.engine.begin(user, session, plan.text());
+        let running = self.engine.begin(user, session, plan.shown_text());
         match self.engine.run(user, session, plan, params, running).await? {
             Outcome::Count(count) => Ok(vec![count.to_string()]),
             Outcome::Rows { rows, schema } => {

@@ -216,7 +216,7 @@ impl Execution {
         }
         let mut running = self.running.lock();
         running.cancels.retain(Cancel::is_alive);
-        let all = running.cancels.iter().map(Cancel::cancel).fold(true, |all, cancelled| all && cancelled);
+        let all = running.cancels.iter().filter(|cancel| !cancel.cancel()).count() == 0;
         running.cancelled |= all;
         // Rows that nobody has fetched hold memory; who waits for them holds the lock, and hears of it.
         if let (true, Ok(mut started)) = (all, self.started.try_lock()) {

@@ -346,12 +346,11 @@ impl WriteSet {
 
     /// The rows for the committer. Rows without a key get their ids here, in the order in which they came.
     pub(crate) fn into_rows(mut self, ids: &Ids) -> committer::Rows {
-        let mut id = if self.without_id.is_empty() { 0 } else { ids.reserve(self.without_id.len()) };
-        for at in self.without_id {
+        let first = if self.without_id.is_empty() { 0 } else { ids.reserve(self.without_id.len()) };
+        for (id, at) in (first..).zip(self.without_id) {
             let [start, ..] = self.entries[at].place;
             let start = start + key::PREFIX;
             self.bytes[start..start + size_of::<u64>()].copy_from_slice(&id.to_be_bytes());
-            id += 1;
         }
         let schema_version = self.table.schema_version;
         committer::Rows {

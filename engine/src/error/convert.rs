@@ -91,7 +91,7 @@ fn from_datafusion(error: &DataFusionError) -> Error {
 
 /// An error of ours that travelled through one of reading or writing.
 fn from_io(error: &std::io::Error) -> Error {
-    error.get_ref().map_or_else(|| Error::internal(error.to_string()), |inner| from_boxed(inner))
+    error.get_ref().map_or_else(|| Error::internal(error.to_string()), from_boxed)
 }
 
 fn from_arrow(error: &ArrowError) -> Error {

@@ -50,7 +50,7 @@ impl World {
     }
 
     pub async fn run_plan(&self, (user, session): (&Identity, &Arc<Session>), plan: &Plan) -> Result<u64> {
-        let running = self.engine.begin(user, session, plan.text());
+        let running = self.engine.begin(user, session, plan.shown_text());
         match self.engine.run(user, session, plan, Vec::new(), running).await? {
             Outcome::Count(count) => Ok(count),
             Outcome::Rows { rows, .. } => {
@@ -261,11 +261,11 @@ async fn a_revoke_reaches_what_was_planned_before_it() {
     world.admin("REVOKE ALL ON s FROM ann, PUBLIC").await;
     for plan in &plans {
         let error = world.run_plan((&ann, &session), plan).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", plan.text());
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", plan.shown_text());
         assert!(world.engine.describe(&ann, &session, plan, None).await.is_err());
         // Of a transaction's snapshot are its rows, not its rights.
         let error = world.run_plan((&within.0, &within.1), plan).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", plan.text());
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", plan.shown_text());
     }
     world.admin("GRANT SELECT ON s TO ROLE user").await;
     assert_eq!(world.run_plan((&ann, &session), &plans[0]).await.unwrap(), 2);
@@ -286,7 +286,7 @@ async fn parts_are_refused_once_their_reader_may_not_read() {
     let plan = world.engine.plan(&ann, "SELECT id FROM s").unwrap();
     let parts = world.engine.parts(&ann, &session, &plan, Vec::new()).await.unwrap().expect("several parts");
     let read = |part| {
-        let running = world.engine.begin(&ann, &session, plan.text());
+        let running = world.engine.begin(&ann, &session, plan.shown_text());
         world.engine.part(&ann, &parts, part, running)
     };
     assert!(read(0).is_ok());

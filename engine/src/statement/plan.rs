@@ -150,7 +150,7 @@ impl Plan {
     }
 
     /// What `system.queries` and the audit show to its user.
-    pub fn text(&self) -> &Arc<str> {
+    pub fn shown_text(&self) -> &Arc<str> {
         &self.shown
     }
 

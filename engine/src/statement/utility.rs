@@ -71,11 +71,9 @@ impl Utility {
 
     /// What does something must run exactly once.
     pub fn has_effect(&self) -> bool {
-        match self {
-            Self::FlushTable(_) | Self::FlushAll | Self::CompactTable(_) => true,
-            Self::EraseUser { .. } | Self::Backup(_) | Self::Restore(_) | Self::KillQuery(_) => true,
-            _ => false,
-        }
+        let of_storage = matches!(self, Self::FlushTable(_) | Self::FlushAll | Self::CompactTable(_));
+        let of_all = matches!(self, Self::EraseUser { .. } | Self::Backup(_) | Self::Restore(_) | Self::KillQuery(_));
+        of_storage || of_all
     }
 
     pub fn schema(&self) -> SchemaRef {

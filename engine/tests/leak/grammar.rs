@@ -400,7 +400,7 @@ impl<'a> Grammar<'a> {
     }
 
     fn comparison(&mut self) -> &'static str {
-        *self.pick(&["=", "<", ">", "<=", ">=", "<>"])
+        self.pick::<&str>(&["=", "<", ">", "<=", ">=", "<>"])
     }
 
     /// As often another's as one's own.

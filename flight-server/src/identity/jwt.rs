@@ -186,7 +186,7 @@ fn validation(settings: &JwtSettings) -> Result<Validation, String> {
         let keys = if shared_secret { "a shared secret" } else { "public keys" };
         return Err(format!("jwt_algorithms: {wrong:?} is not for {keys}; there are {possible:?}"));
     }
-    let mut validation = Validation::default();
+    let mut validation = Validation::new(Algorithm::default());
     validation.algorithms = if settings.algorithms.is_empty() { possible } else { settings.algorithms.clone() };
     validation.leeway = LEEWAY;
     validation.validate_nbf = true;

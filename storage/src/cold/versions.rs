@@ -27,7 +27,7 @@ impl TableSlice {
             let Some(entry) = open.users.get(self.user())? else { continue };
             let stored = self.table().stored_schema();
             let names: Vec<String> = stored.fields().iter().map(|field| field.name().clone()).collect();
-            let rows = open.read(&names, &[entry.rows.clone()])?;
+            let rows = open.read(&names, std::slice::from_ref(&entry.rows))?;
             let (table, file) = (Arc::clone(self.table()), file.clone());
             let rows = rows.map_err(move |error| open.read_error(error));
             let rows =

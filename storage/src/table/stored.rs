@@ -49,12 +49,14 @@ pub fn stored_type(data_type: &DataType) -> Result<DataType> {
 
 /// A decimal of so many digits, none of them behind the point.
 fn whole_decimal(digits: u8) -> Result<DataType> {
-    match digits {
-        0..=DECIMAL128_MAX_PRECISION => Ok(DataType::Decimal128(digits, 0)),
-        ..=DECIMAL256_MAX_PRECISION => Ok(DataType::Decimal256(digits, 0)),
-        _ => Err(Error::new(
+    if digits <= DECIMAL128_MAX_PRECISION {
+        Ok(DataType::Decimal128(digits, 0))
+    } else if digits <= DECIMAL256_MAX_PRECISION {
+        Ok(DataType::Decimal256(digits, 0))
+    } else {
+        Err(Error::new(
             ErrorKind::Invalid,
             format!("a decimal of {digits} digits is not supported; {DECIMAL256_MAX_PRECISION} are the most"),
-        )),
+        ))
     }
 }

@@ -204,7 +204,7 @@ async fn define(client: Client, url: &str, epoch: u64, mut rng: Rng) {
             }
         }
         // A user who was never seen before is written down.
-        let Some(guest) = connect(url, &format!("guest {epoch} {round} {}", rng.next())).await else { return };
+        let Some(guest) = connect(url, &format!("guest {epoch} {round} {}", rng.next_u64())).await else { return };
         if guest.update("DELETE FROM app.nothing").await.is_err_and(|e| e.code() != Some(tonic::Code::NotFound)) {
             return;
         }

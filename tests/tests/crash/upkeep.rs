@@ -134,7 +134,7 @@ async fn filled() -> Server {
 /// Bytes that no compression shortens, so that they lie in the files as they are.
 fn noise(user: &str) -> Vec<u8> {
     let mut rng = insula_tests::Rng::new(user.bytes().map(u64::from).sum());
-    (0..2000).map(|_| rng.next() as u8).collect()
+    (0..2000).map(|_| rng.next_u64() as u8).collect()
 }
 
 fn expected(user: &str) -> Vec<String> {

@@ -127,10 +127,10 @@ proptest! {
         let passes = passes.evaluate(&batch).unwrap().into_array(rows.len()).unwrap();
         let codec = KeyCodec::new(&table).unwrap();
         let encoded = codec.encode(&[Arc::clone(batch.column(2)), Arc::clone(batch.column(1))]).unwrap();
-        for i in 0..rows.len() {
+        for (i, row) in rows.iter().enumerate() {
             let key = encoded.row(i).to_vec();
             let held = bounds.touches(&(key.clone(), key));
-            prop_assert!(held || passes.is_null(i) || !passes.as_boolean().value(i), "{:?} is not in {bounds:?}", rows[i]);
+            prop_assert!(held || passes.is_null(i) || !passes.as_boolean().value(i), "{:?} is not in {bounds:?}", row);
         }
     }
 }

@@ -64,7 +64,7 @@ impl World {
     }
 
     fn record(&mut self) {
-        let (key, value) = (vec![self.rng.below(3) as u8], self.rng.next().to_le_bytes().to_vec());
+        let (key, value) = (vec![self.rng.below(3) as u8], self.rng.next_u64().to_le_bytes().to_vec());
         self.tell(|| format!("record {key:?}"));
         let mut batch = MetaBatch::default();
         batch.put(key.clone(), value.clone());
