@@ -5,7 +5,7 @@
 . "$(dirname "$0")/env.sh"
 scripts/setup.sh native
 seconds="${1:-60}"
-shift || true
+[ $# -eq 0 ] || shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(ls fuzz/corpus)
 found="$BUILD_CACHE/fuzz"

@@ -4,6 +4,7 @@
 //! function of its read side takes "all users": a [`TableSlice`] is one user's rows of one table, always.
 
 mod backup;
+mod bits;
 mod cache;
 mod change;
 mod check;
@@ -33,10 +34,11 @@ mod transaction;
 mod write;
 
 pub use backup::BackupReport;
+pub use bits::Bits;
 pub use check::{CheckReport, Finding};
 pub use clock::{Clock, SystemClock};
 pub use cold::{
-    Stamp,
+    Shadowed, Stamp,
     parquet_type::{file_schema, restore},
 };
 pub use compact::CompactReport;

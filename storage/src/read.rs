@@ -1,22 +1,22 @@
 //! Reading: one snapshot over both tiers, one user's slice of one table.
 
+mod cold_slice;
 mod hot_keys;
 mod hot_scan;
 mod point;
+mod shadowed;
 pub(crate) mod state;
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     sync::{Arc, OnceLock},
 };
 
 use insula_proto::{Seq, TableId, UserNo};
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
     Error, ErrorKind, HotSpan, KeyBounds, KeyCodec, Result, TableDef,
-    cold::{ColdTier, Manifest, Pin, Stamp},
+    cold::{ColdTier, Manifest, Pin},
     hot::{
         committer::HighWater,
         db::{Db, Family, Snapshot},
@@ -26,6 +26,7 @@ use crate::{
         tables::{Active, Tables},
     },
 };
+pub use cold_slice::ColdSlice;
 pub use hot_keys::HotKeys;
 pub use hot_scan::HotScan;
 use state::State;
@@ -223,33 +224,5 @@ impl TableSlice {
 
     pub(crate) fn cold_tier(&self) -> &ColdTier {
         &self.view.cold
-    }
-}
-
-/// One user's row ranges in one Parquet file.
-#[derive(Clone, Debug)]
-pub struct ColdSlice {
-    /// Path in [`crate::Store::objects`].
-    pub path: object_store::path::Path,
-    pub file_bytes: u64,
-    pub file_rows: u64,
-    /// Ascending, disjoint row ranges of the user that live in no newer version.
-    pub ranges: Vec<Range<u64>>,
-    /// Memcomparable bytes of the user's smallest and largest key in the file.
-    pub key_bounds: (Vec<u8>, Vec<u8>),
-    /// The rows at both bounds are in `ranges`; else the user's smallest and largest key lie within the bounds.
-    pub bounds_live: bool,
-    /// False: no row of the file is soft-deleted.
-    pub has_deleted: bool,
-    /// Present: `_seq` and `_updated` of every row, whatever the file's own columns say.
-    pub stamp: Option<Stamp>,
-    /// Footer, page index and Arrow schema of the file, parsed once for all its readers. It tells of all users' rows:
-    /// for pruning only, never for what a statement may show.
-    pub footer: ArrowReaderMetadata,
-}
-
-impl ColdSlice {
-    pub fn rows(&self) -> u64 {
-        self.ranges.iter().map(|r| r.end - r.start).sum()
     }
 }

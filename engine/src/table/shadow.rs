@@ -10,19 +10,19 @@ use arrow::{
 use datafusion::{
     error::{DataFusionError, Result},
     execution::{TaskContext, memory_pool::MemoryConsumer},
-    physical_expr::utils::{collect_columns, reassign_expr_columns},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
-        filter::{FilterExec, FilterExecBuilder},
-        projection::{ProjectionExec, ProjectionExpr},
-        stream::RecordBatchStreamAdapter,
+        projection::ProjectionExec, stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, TryStreamExt};
 use insula_storage::{HotKeys, KeyBounds, KeyCodec, TableSlice};
 use tokio::sync::OnceCell;
 
-use super::{infallible::cannot_fail, wrapper::row_plan};
+use super::{
+    infallible::cannot_fail,
+    wrapper::{narrowed, row_plan},
+};
 use crate::{Error, types::plain_type};
 
 pub(super) struct Shadow {
@@ -58,29 +58,6 @@ impl Shadow {
         Self { input, slice, wanted, key, codec, hot_keys: Arc::default() }
     }
 
-    /// The same over a filter that yields the key and the columns of `projection` alone: what only the filter needs, and
-    /// the column that the guard has checked, is not copied along. `None`: the input is no filter, or yields no more.
-    fn narrowed(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(filter) = self.input.downcast_ref::<FilterExec>() else { return Ok(None) };
-        let mut kept: Vec<usize> = self.key.clone();
-        kept.extend(projection.expr().iter().flat_map(|e| collect_columns(&e.expr)).map(|column| column.index()));
-        kept.sort_unstable();
-        kept.dedup();
-        if kept.len() == self.input.schema().fields().len() {
-            return Ok(None);
-        }
-        let key = self.key.iter().filter_map(|column| kept.binary_search(column).ok()).collect();
-        let input = FilterExecBuilder::from(filter).apply_projection(Some(kept))?.build()?;
-        let narrow: Arc<dyn ExecutionPlan> = Arc::new(self.over_columns(Arc::new(input), key));
-        let schema = narrow.schema();
-        let exprs = projection.expr().iter().map(|e| {
-            let expr = reassign_expr_columns(Arc::clone(&e.expr), &schema)?;
-            Ok(ProjectionExpr { expr, alias: e.alias.clone() })
-        });
-        let exprs = exprs.collect::<Result<Vec<_>>>()?;
-        Ok(Some(Arc::new(ProjectionExec::try_new(exprs, narrow)?)))
-    }
-
     /// Rows are removed by their key, so a filter may come first, unless it could fail on a row that is hidden here.
     fn passes(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         cannot_fail(filter)
@@ -103,7 +80,7 @@ impl ExecutionPlan for Shadow {
     row_plan!("Shadow", keeps_all = false);
 
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        self.narrowed(projection)
+        narrowed(&self.input, &self.key, projection, |input, key| Ok(Arc::new(self.over_columns(input, key.to_vec()))))
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use datafusion::{
     common::internal_err,
     error::Result,
-    physical_expr::{conjunction, expressions::Column},
+    physical_expr::{
+        conjunction,
+        expressions::Column,
+        utils::{collect_columns, reassign_expr_columns},
+    },
     physical_plan::{
         ExecutionPlan, PhysicalExpr, SortOrderPushdownResult,
-        filter::FilterExec,
+        filter::{FilterExec, FilterExecBuilder},
         filter_pushdown::{ChildFilterDescription, ChildPushdownResult, FilterDescription, PushedDown},
+        projection::{ProjectionExec, ProjectionExpr},
     },
 };
 
@@ -225,6 +230,34 @@ pub(super) fn filters_first(
     }
     let filtered = FilterExec::try_new(conjunction(taken), Arc::clone(input))?;
     Ok((results, Some(Arc::new(filtered))))
+}
+
+/// What a node over `input` and a projection above it become, where `input` is a filter that yields more than the node's
+/// own columns and those of the projection: what only the filter needs, and the column that the guard has checked, is not
+/// copied along. `over` is the node over another input and the places of its own columns there.
+pub(super) fn narrowed(
+    input: &Arc<dyn ExecutionPlan>,
+    own: &[usize],
+    projection: &ProjectionExec,
+    over: impl FnOnce(Arc<dyn ExecutionPlan>, &[usize]) -> Result<Arc<dyn ExecutionPlan>>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(filter) = input.downcast_ref::<FilterExec>() else { return Ok(None) };
+    let mut kept: Vec<usize> = own.to_vec();
+    kept.extend(projection.expr().iter().flat_map(|e| collect_columns(&e.expr)).map(|column| column.index()));
+    kept.sort_unstable();
+    kept.dedup();
+    if kept.len() == input.schema().fields().len() {
+        return Ok(None);
+    }
+    let own: Vec<usize> = own.iter().filter_map(|column| kept.binary_search(column).ok()).collect();
+    let narrow = over(Arc::new(FilterExecBuilder::from(filter).apply_projection(Some(kept))?.build()?), &own)?;
+    let schema = narrow.schema();
+    let exprs = projection.expr().iter().map(|e| {
+        let expr = reassign_expr_columns(Arc::clone(&e.expr), &schema)?;
+        Ok(ProjectionExpr { expr, alias: e.alias.clone() })
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    Ok(Some(Arc::new(ProjectionExec::try_new(exprs, narrow)?)))
 }
 
 fn is_scan(input: &Arc<dyn ExecutionPlan>) -> bool {

@@ -3,7 +3,8 @@
 //! `manifest` says which files a table has at one version; `user_index` (in each file) says which rows of a file are
 //! a user's; `deletion_vector` says which of those a newer version has replaced. `writer` makes files, `find` looks
 //! keys up in them for writers and `keyed` for readers, `rows` reads them whole for compactions, `files` and `open_file` open them, `blocks` checks what is
-//! read of them, `slice` hands a user's ranges to the read side, `pins` keeps replaced objects alive while a view may
+//! read of them, `slice` hands a user's ranges to the read side, `shadowed` finds
+//! which of their rows hot ones shadow, `pins` keeps replaced objects alive while a view may
 //! still read them, `objects` is the object store with the fsyncs that it lacks.
 
 pub(crate) mod blocks;
@@ -22,6 +23,7 @@ mod open_file;
 pub(crate) mod parquet_type;
 mod pins;
 pub(crate) mod rows;
+mod shadowed;
 mod slice;
 mod user_index;
 mod versions;
@@ -42,6 +44,7 @@ pub use manifest::Stamp;
 pub(crate) use manifest::{ColdFile, DeletionVectorRef, Manifest};
 pub(crate) use objects::{Objects, Upload, create_dir_synced, store_error};
 pub(crate) use pins::Pin;
+pub use shadowed::Shadowed;
 
 use crate::{Result, StoreMemory, cache::Cache, fail_points::FailPoint};
 use files::{Checked, Files};

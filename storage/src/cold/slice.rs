@@ -44,16 +44,19 @@ impl ColdTier {
             let Some(entry) = open.users.get(user)? else { continue };
             let Some(part) = entry.part(wanted) else { continue };
             let replaced = self.vector(table, file).await?;
-            let ranges: Vec<_> = part.rows.into_iter().flat_map(|rows| live_ranges(rows, &replaced)).collect();
+            let ranges: Vec<_> = part.rows.iter().flat_map(|rows| live_ranges(rows.clone(), &replaced)).collect();
             if ranges.is_empty() {
                 continue;
             }
             let ends = (ranges.first().map(|range| range.start), ranges.last().map(|range| range.end));
             slices.push(ColdSlice {
+                id: file.id,
                 path: layout::file_path(table, file.id),
                 file_bytes: file.bytes,
                 file_rows: file.rows,
                 ranges,
+                whole: part.rows,
+                replaced,
                 key_bounds: (part.bounds.0.to_vec(), part.bounds.1.to_vec()),
                 bounds_live: ends == (Some(entry.rows.start), Some(entry.rows.end)),
                 has_deleted: entry.deleted > 0,

@@ -4,12 +4,15 @@
 //! replaces it and nothing stale piles up. Few rows are not remembered: decoding them costs less than the place of
 //! something larger.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arrow::array::RecordBatch;
 use insula_proto::{Seq, TableId, UserNo};
 
-use crate::{HotKeys, cache::Cache};
+use crate::{HotKeys, cache::Cache, cold::Shadowed};
 
 /// Rows from which on an entry is worth its place.
 pub(crate) const FEWEST_ROWS: usize = 256;
@@ -36,6 +39,8 @@ struct Place {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum What {
     Keys,
+    /// Of the cold rows, those that the keys shadow.
+    Shadowed,
     Rows {
         /// Of the stored schema.
         projection: Vec<usize>,
@@ -47,6 +52,9 @@ pub(crate) enum What {
 
 enum Content {
     Keys(Arc<HotKeys>),
+    /// Not known yet; so many cold rows have been compared with the keys.
+    Compared(AtomicU64),
+    Shadowed(Arc<Shadowed>),
     Rows(Arc<[RecordBatch]>),
 }
 
@@ -77,6 +85,32 @@ impl DecodedCache {
         match &self.entries.get(&Place { table, user, what: what.clone() })?.as_ref() {
             (of, Content::Rows(rows)) if *of == moment => Some(Arc::clone(rows)),
             _ => None,
+        }
+    }
+
+    pub fn shadowed(&self, table: TableId, user: UserNo, moment: Moment) -> Option<Arc<Shadowed>> {
+        match &self.entries.get(&Place { table, user, what: What::Shadowed })?.as_ref() {
+            (of, Content::Shadowed(rows)) if *of == moment => Some(Arc::clone(rows)),
+            _ => None,
+        }
+    }
+
+    /// Counts cold rows that are compared with the keys; how many it is by now.
+    pub fn compared(&self, table: TableId, user: UserNo, moment: Moment, rows: u64) -> u64 {
+        let place = Place { table, user, what: What::Shadowed };
+        if let Some((of, Content::Compared(compared))) = self.entries.get(&place).as_deref()
+            && *of == moment
+        {
+            return compared.fetch_add(rows, Ordering::Relaxed).saturating_add(rows);
+        }
+        self.keep(place, moment, Content::Compared(rows.into()), size_of::<Content>());
+        rows
+    }
+
+    pub fn keep_shadowed(&self, table: TableId, user: UserNo, moment: Moment, rows: &Arc<Shadowed>) {
+        if rows.memory() <= self.largest {
+            let place = Place { table, user, what: What::Shadowed };
+            self.keep(place, moment, Content::Shadowed(Arc::clone(rows)), rows.memory());
         }
     }
 

@@ -10,7 +10,7 @@ use arrow::{
     buffer::BooleanBuffer,
 };
 
-use crate::{KeyCodec, KeyRows, Result};
+use crate::{KeyCodec, KeyRows, Result, bits::Bits};
 
 /// Where one side has this many times fewer keys than the other, its keys are sought one by one.
 const SPARSE: usize = 8;
@@ -31,36 +31,15 @@ enum Keys {
     Numbers(usize, Vec<u64>, Option<Bits>),
 }
 
-/// A set of numbers: a bit for each from the first to the last.
-#[derive(Debug)]
-struct Bits {
-    first: u64,
-    words: Vec<u64>,
-}
-
-impl Bits {
-    /// `numbers` ascend. `None`: they lie too far apart.
-    fn of(numbers: &[u64]) -> Option<Self> {
-        let (first, last) = (*numbers.first()?, *numbers.last()?);
-        if (last - first) / CLOSE > numbers.len() as u64 {
-            return None;
-        }
-        let mut words = vec![0; ((last - first) / 64 + 1) as usize];
-        for number in numbers {
-            let at = number - first;
-            words[(at / 64) as usize] |= 1 << (at % 64);
-        }
-        Some(Self { first, words })
+/// A bit for each of the numbers, which ascend. `None`: they lie too far apart.
+fn bits_of(numbers: &[u64]) -> Option<Bits> {
+    let (first, last) = (*numbers.first()?, *numbers.last()?);
+    if (last - first) / CLOSE > numbers.len() as u64 {
+        return None;
     }
-
-    fn contain(&self, number: u64) -> bool {
-        // What is below the first wraps around, and lies behind the last.
-        let at = number.wrapping_sub(self.first);
-        usize::try_from(at / 64)
-            .ok()
-            .and_then(|word| self.words.get(word))
-            .is_some_and(|word| word >> (at % 64) & 1 == 1)
-    }
+    let mut bits = Bits::between(first, last);
+    numbers.iter().for_each(|number| bits.insert(*number));
+    Some(bits)
 }
 
 impl HotKeys {
@@ -68,7 +47,7 @@ impl HotKeys {
         let numbers = |width| (0..keys.len()).map(|i| number(keys.row(i), width)).collect::<Option<Vec<u64>>>();
         match codec.number_width().and_then(|width| Some((width, numbers(width)?))) {
             Some((width, numbers)) => {
-                let bits = Bits::of(&numbers);
+                let bits = bits_of(&numbers);
                 Self { keys: Keys::Numbers(width, numbers, bits) }
             }
             None => Self { keys: Keys::Bytes(keys) },
@@ -89,9 +68,7 @@ impl HotKeys {
     pub fn memory(&self) -> usize {
         match &self.keys {
             Keys::Bytes(keys) => keys.memory(),
-            Keys::Numbers(_, keys, bits) => {
-                (keys.capacity() + bits.as_ref().map_or(0, |bits| bits.words.capacity())) * size_of::<u64>()
-            }
+            Keys::Numbers(_, keys, bits) => keys.capacity() * size_of::<u64>() + bits.as_ref().map_or(0, Bits::memory),
         }
     }
 
@@ -129,7 +106,7 @@ impl HotKeys {
         let shadowed = match &self.keys {
             Keys::Numbers(_, _, Some(hot)) => {
                 let cold = codec.numbers(columns)?;
-                unless_empty(BooleanBuffer::collect_bool(cold.len(), |row| hot.contain(cold[row])))
+                unless_empty(BooleanBuffer::collect_bool(cold.len(), |row| hot.contains(cold[row])))
             }
             Keys::Numbers(_, hot, None) => shadowed_numbers(hot, &codec.numbers(columns)?),
             Keys::Bytes(hot) => unless_empty(mask_bytes(hot, &codec.encode(columns)?)),

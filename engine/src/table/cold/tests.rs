@@ -86,7 +86,7 @@ async fn read(world: &World, user: u64, ranges: Vec<std::ops::Range<u64>>) -> cr
     files[0].ranges = ranges;
     let columns: Vec<Column> = columns(&world.table(), Shape::default());
     let scan = Scan { slice: &slice, columns: &columns, filters: &[], deleted: false, wanted: &KeyBounds::All };
-    let plan = scan.plan_of(context.state(), files, None)?;
+    let plan = scan.plan_of(context.state(), files, Drops::default())?;
     let mut rows = 0;
     for partition in 0..datafusion::physical_plan::ExecutionPlanProperties::output_partitioning(&plan).partition_count()
     {
@@ -141,7 +141,7 @@ async fn a_stamp_is_the_number_and_time_of_every_row() {
     let shape = Shape { columns: crate::sql::SystemColumns::ALL, deleted: true, row_id: false };
     let columns = columns(&world.table(), shape);
     let scan = Scan { slice: &slice, columns: &columns, filters: &[], deleted: true, wanted: &KeyBounds::All };
-    let plan = scan.plan_of(context.state(), files, None).unwrap();
+    let plan = scan.plan_of(context.state(), files, Drops::default()).unwrap();
     let batches = collect(plan, context.task().unwrap()).await.unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
     assert_eq!(text.matches("| 777 ").count(), ROWS as usize, "{text}");

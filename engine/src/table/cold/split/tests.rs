@@ -34,10 +34,13 @@ fn footer() -> ArrowReaderMetadata {
 
 fn slice(footer: &ArrowReaderMetadata, keys: (u8, u8), ranges: Vec<Range<u64>>) -> ColdSlice {
     ColdSlice {
+        id: Default::default(),
         path: "t1/x.parquet".into(),
         file_bytes: 1,
         file_rows: FILE_ROWS,
+        whole: ranges.clone(),
         ranges,
+        replaced: Default::default(),
         key_bounds: (vec![keys.0], vec![keys.1]),
         bounds_live: true,
         has_deleted: false,
