@@ -1,7 +1,7 @@
 # Every target is a script under scripts/, so that it can be run, read and traced by itself.
 # CARGO_TARGET_DIR defaults to ~/.cache/insula/target; one profile (release) serves server, tests and benchmarks.
 
-.PHONY: build serve demo test bench fmt lint setup
+.PHONY: build serve demo test bench fuzz fmt lint setup
 
 build:  ## the server, in release
 	@scripts/build.sh
@@ -17,6 +17,9 @@ test:   ## everything: format, Rust, and the drivers of Python, Java, Go and Nod
 
 bench:  ## the figures of docs/benchmarks.md; ARGS="bulk memory --scale full" chooses
 	@scripts/bench.sh $(ARGS)
+
+fuzz:   ## the decoders, with coverage; ARGS="SECONDS TARGET…"
+	@scripts/fuzz.sh $(ARGS)
 
 fmt:    ## formats the Rust sources
 	@scripts/fmt.sh

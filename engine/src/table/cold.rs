@@ -120,7 +120,7 @@ impl Scan<'_> {
         plan = Arc::new(TenantGuard::new(plan, at(USER_NO), self.slice.user()));
         if drops.by_place {
             let hidden = files.iter().map(|file| file.hidden(drops.shadowed.as_deref())).collect();
-            plan = Arc::new(Masked::new(plan, hidden, [at(place), at(place + 1)]));
+            plan = Arc::new(Masked::new(plan, hidden)?);
         }
         if hide_deleted {
             plan = Arc::new(Live::new(plan, at(DELETED)));

@@ -58,7 +58,7 @@ macro_rules! leaf_plan {
 }
 
 /// The boilerplate of a node that checks, drops or relabels rows of its one input, `self.input`, and keeps their order,
-/// partitions and columns. `self.over(input)` is the same node over another input; `self.passes(filter)` says whether a
+/// partitions and columns, or all but the last. `self.over(input)` is the same node over another input; `self.passes(filter)` says whether a
 /// filter of the nodes above may be evaluated below this one. `keeps_all` says that no row is dropped: then limits and
 /// statistics pass too.
 macro_rules! row_plan {
@@ -126,11 +126,12 @@ macro_rules! row_plan {
             _: &datafusion::physical_plan::statistics::StatisticsArgs,
         ) -> datafusion::error::Result<std::sync::Arc<datafusion::common::Statistics>> {
             let [input] = inputs else { return datafusion::common::internal_err!("{} has one input", $name) };
-            Ok(if $keeps_all {
-                std::sync::Arc::clone(input)
-            } else {
-                std::sync::Arc::new(input.as_ref().clone().to_inexact())
-            })
+            if $keeps_all {
+                return Ok(std::sync::Arc::clone(input));
+            }
+            let mut fewer = input.as_ref().clone().to_inexact();
+            fewer.column_statistics.truncate(self.schema().fields().len());
+            Ok(std::sync::Arc::new(fewer))
         }
 
         fn gather_filters_for_pushdown(

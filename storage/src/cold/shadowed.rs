@@ -5,28 +5,27 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::datatypes::Schema;
 use futures::TryStreamExt;
 use insula_proto::{TableId, UserNo};
-use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::{ColdTier, Manifest};
-use crate::{HotKeys, KeyCodec, Result, TableDef, table::conform};
+use crate::{Bits, HotKeys, KeyCodec, Result, TableDef, table::conform};
 
 /// Rows of files whose key is hot.
 #[derive(Default, Debug)]
 pub struct Shadowed {
     /// By file, those without such rows included.
-    rows: HashMap<Uuid, RoaringBitmap>,
+    rows: HashMap<Uuid, Arc<Bits>>,
 }
 
 impl Shadowed {
     /// Rows of the file; `None`: it is not known.
-    pub fn of(&self, file: Uuid) -> Option<&RoaringBitmap> {
+    pub fn of(&self, file: Uuid) -> Option<&Arc<Bits>> {
         self.rows.get(&file)
     }
 
     /// Bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.rows.values().map(|rows| size_of::<Uuid>() + rows.serialized_size()).sum()
+        self.rows.values().map(|rows| size_of::<Uuid>() + rows.memory()).sum()
     }
 }
 
@@ -58,18 +57,18 @@ impl ColdTier {
             let open = self.open_file(table.id, file).await?;
             let Some(entry) = open.users.get(user)? else { continue };
             let mut batches = open.read(&names, std::slice::from_ref(&entry.rows))?;
-            let (mut at, mut rows) = (entry.rows.start, RoaringBitmap::new());
+            let (mut at, mut rows) = (entry.rows.start, Bits::between(entry.rows.start, entry.rows.end));
             while let Some(batch) = batches.try_next().await.map_err(|error| open.read_error(error))? {
                 let batch = conform(table, &batch, &key)?;
                 if let Some(seen) = hot.unshadowed(&codec, batch.columns())? {
                     let hidden = !seen.values();
-                    rows.extend(hidden.set_indices().filter_map(|row| u32::try_from(at + row as u64).ok()));
+                    hidden.set_indices().for_each(|row| rows.insert(at + row as u64));
                 }
                 at += batch.num_rows() as u64;
                 // Who gives the statement up is not made to wait for all of it.
                 tokio::task::consume_budget().await;
             }
-            shadowed.rows.insert(file.id, rows);
+            shadowed.rows.insert(file.id, Arc::new(rows));
         }
         Ok(shadowed)
     }

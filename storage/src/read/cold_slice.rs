@@ -51,15 +51,16 @@ impl ColdSlice {
     }
 
     /// The rows of `whole` that are not to be seen: those in the deletion vector, and the shadowed ones.
-    pub fn hidden(&self, shadowed: Option<&Shadowed>) -> Bits {
-        let (Some(first), Some(last)) = (self.whole.first(), self.whole.last()) else { return Bits::between(0, 0) };
-        let mut hidden = Bits::between(first.start, last.end);
+    pub fn hidden(&self, shadowed: Option<&Shadowed>) -> Arc<Bits> {
+        let (first, last) = (self.whole.first().map_or(0, |r| r.start), self.whole.last().map_or(0, |r| r.end));
         let bound = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-        let span = bound(first.start)..bound(last.end);
+        let mut replaced = self.replaced.range(bound(first)..bound(last)).map(u64::from).peekable();
         let shadowed = shadowed.and_then(|shadowed| shadowed.of(self.id));
-        for rows in std::iter::once(self.replaced.as_ref()).chain(shadowed) {
-            rows.range(span.clone()).for_each(|row| hidden.insert(u64::from(row)));
+        if let (Some(shadowed), None) = (shadowed, replaced.peek()) {
+            return Arc::clone(shadowed);
         }
-        hidden
+        let mut hidden = shadowed.map_or_else(|| Bits::between(first, last), |shadowed| Bits::clone(shadowed));
+        replaced.for_each(|row| hidden.insert(row));
+        Arc::new(hidden)
     }
 }

@@ -7,14 +7,16 @@ use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::filter_record_batch,
-    datatypes::{DataType, Field, FieldRef, Int64Type, UInt32Type},
+    datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt32Type},
 };
 use datafusion::{
+    common::internal_err,
     error::Result,
     execution::TaskContext,
+    physical_expr::EquivalenceProperties,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
-        projection::ProjectionExec, stream::RecordBatchStreamAdapter,
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
+        SendableRecordBatchStream, projection::ProjectionExec, stream::RecordBatchStreamAdapter,
     },
 };
 use futures::StreamExt;
@@ -38,23 +40,35 @@ pub(super) fn row_field() -> FieldRef {
 }
 
 /// By file, the rows that are not to be seen.
-type Hidden = Arc<[Bits]>;
+type Hidden = Arc<[Arc<Bits>]>;
 
+/// The last two columns of its input are the places; it does not yield them.
 #[derive(Debug)]
 pub(super) struct Masked {
     input: Arc<dyn ExecutionPlan>,
     hidden: Hidden,
-    /// Indices of both columns in the input.
-    place: [usize; 2],
+    properties: Arc<PlanProperties>,
 }
 
 impl Masked {
-    pub fn new(input: Arc<dyn ExecutionPlan>, hidden: Hidden, place: [usize; 2]) -> Self {
-        Self { input, hidden, place }
+    pub fn new(input: Arc<dyn ExecutionPlan>, hidden: Hidden) -> Result<Self> {
+        let schema = input.schema();
+        let Some((fields, _)) = schema.fields().split_last_chunk::<2>() else {
+            return internal_err!("a scan does not tell the places of its rows");
+        };
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        Ok(Self { properties: properties(schema, &input), input, hidden })
     }
 
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
-        Self::new(input, Arc::clone(&self.hidden), self.place)
+        // An input of the same columns.
+        let properties = properties(self.schema(), &input);
+        Self { input, hidden: Arc::clone(&self.hidden), properties }
+    }
+
+    fn place(&self) -> [usize; 2] {
+        let columns = self.schema().fields().len();
+        [columns, columns + 1]
     }
 
     /// A filter that could fail must not see a row that is hidden here.
@@ -73,34 +87,44 @@ impl ExecutionPlan for Masked {
     row_plan!("Masked", keeps_all = false);
 
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let over = |input, place: &[usize]| match *place {
-            [file, row] => Ok(Arc::new(Self::new(input, Arc::clone(&self.hidden), [file, row])) as _),
-            _ => Err(Error::internal("a place has two columns").into()),
-        };
-        narrowed(&self.input, &self.place, projection, over)
+        let over = |input, _: &[usize]| Ok(Arc::new(Self::new(input, Arc::clone(&self.hidden))?) as _);
+        narrowed(&self.input, &self.place(), projection, over)
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
+        &self.properties
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        let (schema, hidden, place) = (input.schema(), Arc::clone(&self.hidden), self.place);
-        let rows = input.map(move |batch| seen(batch?, &hidden, place));
+        let (schema, hidden) = (self.schema(), Arc::clone(&self.hidden));
+        let rows = input.map(move |batch| seen(&batch?, &hidden));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
 
-fn seen(batch: RecordBatch, hidden: &[Bits], [file, row]: [usize; 2]) -> Result<RecordBatch> {
+/// The orders of the rows are of stored columns.
+fn properties(schema: SchemaRef, input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
+    let orderings = input.equivalence_properties().oeq_class().iter().cloned();
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new_with_orderings(schema, orderings),
+        input.output_partitioning().clone(),
+        input.pipeline_behavior(),
+        input.boundedness(),
+    ))
+}
+
+fn seen(batch: &RecordBatch, hidden: &[Arc<Bits>]) -> Result<RecordBatch> {
     let missing = || Error::internal("a scan does not tell the places of its rows");
-    let files = batch.column(file).as_primitive_opt::<UInt32Type>().ok_or_else(missing)?.values();
-    let rows = batch.column(row).as_primitive_opt::<Int64Type>().ok_or_else(missing)?.values();
+    let (columns, place) = batch.columns().split_last_chunk::<2>().ok_or_else(missing)?;
+    let files = place[0].as_primitive_opt::<UInt32Type>().ok_or_else(missing)?.values();
+    let rows = place[1].as_primitive_opt::<Int64Type>().ok_or_else(missing)?.values();
     if files.iter().any(|file| *file as usize >= hidden.len()) {
         return Err(missing().into());
     }
     let is_seen = |at: usize| !hidden[files[at] as usize].contains(rows[at].cast_unsigned());
     let seen = BooleanBuffer::collect_bool(batch.num_rows(), is_seen);
+    let batch = batch.project(&(0..columns.len()).collect::<Vec<_>>())?;
     if seen.count_set_bits() == seen.len() {
         return Ok(batch);
     }

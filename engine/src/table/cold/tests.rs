@@ -80,13 +80,13 @@ impl World {
 }
 
 /// Reads `ranges` of the user's file as if the user index had said so.
-async fn read(world: &World, user: u64, ranges: Vec<std::ops::Range<u64>>) -> crate::Result<usize> {
+async fn read(world: &World, user: u64, ranges: Vec<std::ops::Range<u64>>, by_place: bool) -> crate::Result<usize> {
     let (context, slice) = (world.context(user), world.slice(user));
     let mut files = slice.cold().await.unwrap();
     files[0].ranges = ranges;
     let columns: Vec<Column> = columns(&world.table(), Shape::default());
     let scan = Scan { slice: &slice, columns: &columns, filters: &[], deleted: false, wanted: &KeyBounds::All };
-    let plan = scan.plan_of(context.state(), files, Drops::default())?;
+    let plan = scan.plan_of(context.state(), files, Drops { by_place, ..Default::default() })?;
     let mut rows = 0;
     for partition in 0..datafusion::physical_plan::ExecutionPlanProperties::output_partitioning(&plan).partition_count()
     {
@@ -102,12 +102,14 @@ async fn rows_of_others_fail_the_scan_whichever_they_are() {
     let world = World::new().await;
     let own = world.slice(3).cold().await.unwrap()[0].ranges.clone();
     assert_eq!(own, vec![2 * ROWS..3 * ROWS]);
-    assert_eq!(read(&world, 3, own).await.unwrap(), ROWS as usize);
+    for by_place in [false, true] {
+        assert_eq!(read(&world, 3, own.clone(), by_place).await.unwrap(), ROWS as usize);
+    }
     // Every place of a range in the file, in steps that divide nothing.
-    for start in (0..USERS * ROWS - 7).step_by(3) {
+    for (start, by_place) in (0..USERS * ROWS - 7).step_by(3).flat_map(|start| [(start, false), (start, true)]) {
         let shuffled = vec![start..start + 7];
         let is_own = start >= 2 * ROWS && start + 7 <= 3 * ROWS;
-        match read(&world, 3, shuffled).await {
+        match read(&world, 3, shuffled, by_place).await {
             Ok(rows) => assert!(is_own && rows == 7, "rows from {start} were shown"),
             Err(error) => {
                 assert!(!is_own && error.kind() == ErrorKind::Internal, "{error}");
