@@ -12,7 +12,7 @@ use arrow::{
 use datafusion::{
     common::internal_err,
     error::Result,
-    execution::TaskContext,
+    execution::{TaskContext, memory_pool::MemoryConsumer},
     physical_expr::EquivalenceProperties,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
@@ -96,9 +96,16 @@ impl ExecutionPlan for Masked {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let memory = MemoryConsumer::new("Masked").register(context.memory_pool());
+        let bytes: usize = self.hidden.iter().map(|rows| rows.memory()).sum();
+        memory.try_grow(bytes / self.properties.partitioning.partition_count().max(1))?;
         let input = self.input.execute(partition, context)?;
         let (schema, hidden) = (self.schema(), Arc::clone(&self.hidden));
-        let rows = input.map(move |batch| seen(&batch?, &hidden));
+        let rows = input.map(move |batch| {
+            // Held as long as the rows are asked for.
+            let _ = &memory;
+            seen(&batch?, &hidden)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }

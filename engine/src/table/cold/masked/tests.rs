@@ -4,9 +4,14 @@ use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     datatypes::Int64Type,
 };
+use datafusion::{
+    error::DataFusionError,
+    execution::{TaskContext, runtime_env::RuntimeEnvBuilder},
+    physical_plan::{ExecutionPlan, empty::EmptyExec},
+};
 use insula_storage::Bits;
 
-use super::seen;
+use super::{Masked, seen};
 
 /// A value that tells the row's number, and its place.
 fn batch(places: &[(u32, i64)]) -> RecordBatch {
@@ -38,4 +43,19 @@ fn a_place_in_no_file_stops_the_statement() {
     assert!(seen(&batch(&[(1, 5)]), &hidden).is_err());
     assert!(seen(&batch(&[(0, 5)]).project(&[0, 2, 1]).unwrap(), &hidden).is_err(), "columns of other types");
     assert!(seen(&batch(&[(0, 5)]).project(&[0]).unwrap(), &hidden).is_err(), "no place");
+}
+
+#[test]
+fn what_hides_rows_is_accounted_for() {
+    let input = Arc::new(EmptyExec::new(batch(&[]).schema()));
+    let masked = Masked::new(input, Arc::new([bits(0, 1 << 20, &[])])).unwrap();
+    let within = |bytes| {
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(bytes, 1.0).build_arc().unwrap();
+        let context = Arc::new(TaskContext::default().with_runtime(runtime));
+        let rows = masked.execute(0, Arc::clone(&context)).map(drop);
+        assert_eq!(context.memory_pool().reserved(), 0, "given back with the rows");
+        rows
+    };
+    assert!(within((1 << 17) + 64).is_ok());
+    assert!(matches!(within(1 << 16), Err(DataFusionError::ResourcesExhausted(_))));
 }
