@@ -34,13 +34,17 @@ async fn open(dir: &tempfile::TempDir) -> (Arc<Store>, Arc<TableDef>) {
 
 /// All rows of the user get this value, in one commit.
 async fn write(store: &Arc<Store>, table: &Arc<TableDef>, user: u64, value: i64) {
+    let lock = store.lock(table, UserNo(user)).await;
+    store.commit(&lock, rows(table, user, value)).await.unwrap();
+}
+
+fn rows(table: &Arc<TableDef>, user: u64, value: i64) -> WriteSet {
     let columns: Vec<ArrayRef> =
         vec![Arc::new(Int64Array::from_iter_values(0..ROWS)), Arc::new(Int64Array::from(vec![value; ROWS as usize]))];
     let rows = RecordBatch::try_new(table.schema(), columns).unwrap();
-    let lock = store.lock(table, UserNo(user)).await;
     let mut set = WriteSet::new(Arc::clone(table), UserNo(user));
     set.replace(&rows).unwrap();
-    store.commit(&lock, set).await.unwrap();
+    set
 }
 
 /// The one value that all of the user's hot rows have; `None`: they are cold. Read twice from one view.
@@ -148,5 +152,21 @@ async fn what_was_read_whole_is_recalled_and_what_was_not_is_not() {
     assert!(scan(1, &[5]).is_quick(), "the commits of others change nothing");
     write(&store, &table, 1, 9).await;
     assert!(!scan(1, &[5]).is_quick());
+    store.close().await.unwrap();
+}
+
+/// Users whose rows came with one commit have the same number, so nothing but their own tells what is remembered apart.
+#[tokio::test]
+async fn what_came_with_one_commit_is_remembered_by_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, table) = open(&dir).await;
+    let mut transaction = store.transaction();
+    for (user, value) in [(1, 7), (2, 8)] {
+        transaction.write(rows(&table, user, value)).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!((read(&store, &table, 1), read(&store, &table, 2)), (Some(7), Some(8)));
+    }
     store.close().await.unwrap();
 }
