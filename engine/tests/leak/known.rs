@@ -93,7 +93,8 @@ pub fn question(rng: &mut Rng, name: &str, rows: &Rows, other: &Known) -> Questi
             "SELECT id, v FROM t ORDER BY id DESC LIMIT 3 OFFSET 1",
             t.iter().rev().skip(1).take(3).map(|(id, item)| format!("{id}|{}", item.v)),
         ),
-        16 => ordered("SELECT v, name FROM t ORDER BY v LIMIT 2", {
+        // Two rows may have the same `v`, taken from `s` or copied.
+        16 => ordered("SELECT v, name FROM t ORDER BY v, id LIMIT 2", {
             let mut all: Vec<_> = t.values().collect();
             all.sort_by_key(|item| item.v);
             all.into_iter().take(2).map(|item| format!("{}|{}", item.v, item.name)).collect::<Vec<_>>().into_iter()
