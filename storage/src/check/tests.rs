@@ -114,6 +114,33 @@ async fn every_flipped_bit_is_found() {
     assert_eq!(check(dir.path()).await.1, []);
 }
 
+/// RocksDB would read such a log for ever, or take it for empty.
+#[tokio::test]
+async fn a_log_that_says_it_was_written_over_another_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path()).await;
+    let logs = data_files(dir.path()).into_iter().filter(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.ends_with(".log") || name.starts_with("MANIFEST-")
+    });
+    for path in logs {
+        let whole = fs::read(&path).unwrap();
+        let second = 7 + usize::from(u16::from_le_bytes([whole[4], whole[5]]));
+        for record in [0, second] {
+            let mut damaged = whole.clone();
+            damaged[record + 6] ^= 4;
+            fs::write(&path, &damaged).unwrap();
+            let (_, found) = check(dir.path()).await;
+            let said = format!("its record at byte {record} has a type");
+            assert!(found.iter().any(|fault| fault.to_string().contains(&said)), "{found:?}");
+            let refused = Store::open(config(dir.path())).await.err().expect("a store that does not open");
+            assert_eq!(refused.kind(), ErrorKind::DataLoss);
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(check(dir.path()).await.1, []);
+}
+
 #[tokio::test]
 async fn a_fault_names_the_file_and_the_place() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{key, sealed::Sealer};
+use super::{key, logs, sealed::Sealer};
 use crate::{Error, ErrorKind, Result, StoreMemory, store::LockFile};
 
 /// Memtables of a family: the one that is written, and one on its way to disk.
@@ -101,6 +101,7 @@ pub(crate) struct Db {
 
 impl Db {
     pub fn open(path: &Path, lock: LockFile, memory: &StoreMemory) -> Result<Arc<Self>> {
+        logs::check(path)?;
         let sealer = Sealer::unseal(path)?;
         let cache = Cache::new_lru_cache(memory.block_cache);
         let families = [Family::Meta, Family::Manifest, Family::Hot];
@@ -119,6 +120,7 @@ impl Db {
 
     /// A checkpoint, or a database that nobody has open. Nothing is changed.
     pub fn open_read_only(path: &Path) -> Result<Arc<Self>> {
+        logs::check(path)?;
         let families = [Family::Meta, Family::Manifest, Family::Hot].map(Family::name);
         let mut options = Options::default();
         options.set_paranoid_checks(true);

@@ -15,6 +15,7 @@ pub(crate) mod decoded;
 pub(crate) mod fuzz;
 pub mod key;
 pub(crate) mod last_writes;
+mod logs;
 pub(crate) mod pending;
 pub(crate) mod raw;
 pub(crate) mod record;
