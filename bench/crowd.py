@@ -30,6 +30,9 @@ class Crowd:
         self._answers()
         return self
 
+    def pids(self) -> list[int]:
+        return [process.pid for process, _ in self.members]
+
     def run(self, seconds: float) -> Figures:
         """All clients step for that long; milliseconds and steps per second."""
         for _, pipe in self.members:

@@ -1,8 +1,10 @@
 """What the figures depend on beside the programs: the machine, its disk, and whoever else uses it."""
 
+import contextlib
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.rounds import percentile
@@ -92,16 +94,33 @@ def directory_bytes(directory: Path) -> tuple[int, int]:
 
 def cpu_seconds(pid: int) -> float:
     """What a process and its children have used, in user and kernel; ended children too."""
-    total = sum(int(ticks) for ticks in _stat(pid)[11:15])
+    own = sum(int(ticks) for ticks in _stat(pid)[11:15])
+    living = sum(int(stat[11]) + int(stat[12]) for _, stat in _children(pid))
+    return (own + living) / os.sysconf("SC_CLK_TCK")
+
+
+def halves() -> tuple[set[int], set[int]]:
+    """The processors in two, for a server and its clients; where there is one only, both have it."""
+    every = sorted(os.sched_getaffinity(0))
+    half = len(every) // 2
+    return set(every[:half] or every), set(every[half:])
+
+
+def place(pid: int, processors: set[int]) -> None:
+    """Lets a process and its children run on these processors only."""
+    for process in (pid, *(child for child, _ in _children(pid))):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), processors)
+
+
+def _children(pid: int) -> Iterator[tuple[int, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 stat = _stat(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(stat[1]) == pid:
-                total += int(stat[11]) + int(stat[12])
-    return total / os.sysconf("SC_CLK_TCK")
+                if int(stat[1]) == pid:
+                    yield int(entry.name), stat
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Against the floor, a server that does nothing but speak: what Insula adds to arrow-flight and tonic."""
 
+import os
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from bench.data.table import Table
 from bench.engines.floor import Floor
 from bench.engines.insula import Flight, Insula, rows
 from bench.engines.postgres import Postgres
-from bench.machine import cpu_seconds
+from bench.machine import cpu_seconds, halves, place
 from bench.result import Result
 from bench.rounds import Figures, interleaved, spread
 from bench.run import Run
@@ -28,6 +29,7 @@ TENANTS = 16
 SETTLED = flights.table("settled")
 KEY = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 COLUMNS = 10
+MOVED = ", moved about"
 LIMIT_P50, LIMIT_CROWD, LIMIT_STREAM = 1.15, 0.8, 0.9
 
 
@@ -119,23 +121,31 @@ def points(run: Run, result: Result, insula, postgres, floor, clients: int, coun
     ways = {"ADBC": "client", "GetFlightInfo + DoGet": "raw_client", "DoGet": "raw_client"}
     pids = {"Insula": insula.server.process.pid, "Floor": floor.process.pid, "PostgreSQL": postgres.process.pid}
     run.say(f"point SELECT, {clients} client(s)")
+    every = os.sched_getaffinity(0)
+    # One client and its server are at work in turn, and where the scheduler moves them about, the time of a statement is
+    # that of filling caches again, which is the longer the more a server has to say.
+    places = {"": halves(), MOVED: (every, every)} if clients == 1 else {"": (every, every)}
     with ExitStack() as stack:
-        variants = {}
+        crowds = {}
         for way, door in ways.items():
             for engine in (insula, floor):
                 made = [Point(getattr(engine, door)(tenant(n)), way, n * count, count) for n in range(clients)]
-                crowd = stack.enter_context(Crowd(made))
-                variants[f"{engine.name}, {way}"] = partial(measured, crowd, pids[engine.name], run)
+                crowds[f"{engine.name}, {way}"] = stack.enter_context(Crowd(made)), pids[engine.name]
         made = [RowLevel(postgres.client(tenant(n)), n * count, count) for n in range(clients)]
-        variants["PostgreSQL, psycopg"] = partial(measured, stack.enter_context(Crowd(made)), pids["PostgreSQL"], run)
-        found = interleaved(variants, run.count(), run.pick(30, 90, 240), run.say)
+        crowds["PostgreSQL, psycopg"] = stack.enter_context(Crowd(made)), pids["PostgreSQL"]
+        variants = {
+            name + moved: partial(measured, crowd, pid, run, place)
+            for moved, place in places.items()
+            for name, (crowd, pid) in crowds.items()
+        }
+        found = interleaved(variants, run.count(), run.pick(30, 90, 300), run.say)
     result.raw[f"point, {clients} clients"] = found.raw()
     lines = []
     for name in variants:
         figures = [spread(found.values(name, figure)) for figure in ("p50", "p99", "per second", "cpu")]
         lines.append([name, *figures])
     result.table(
-        f"Prepared point SELECT, {clients} client(s)",
+        f"Prepared point SELECT, {clients} client(s)" + (", it and the server on processors of their own" * (clients == 1)),
         ["", "p50, ms", "p99, ms", "per second", "CPU of the server per statement, µs"],
         lines,
     )
@@ -144,6 +154,8 @@ def points(run: Run, result: Result, insula, postgres, floor, clients: int, coun
         what = f"point SELECT, {clients} client(s), {way}"
         if clients == 1:
             result.bar(f"{what}: p50 against the floor", found.ratios(ours, theirs, "p50"), LIMIT_P50, "×")
+            moved = spread(found.ratios(ours + MOVED, theirs + MOVED, "p50"))
+            result.note(f"{what}: p50 {moved} × the floor's where the scheduler moves client and server about.")
         else:
             ratios = found.ratios(ours, theirs, "per second")
             result.bar(f"{what}: throughput against the floor", ratios, LIMIT_CROWD, "×", at_least=True)
@@ -151,7 +163,11 @@ def points(run: Run, result: Result, insula, postgres, floor, clients: int, coun
         result.bar(f"{what}: CPU of the server against PostgreSQL's", ratios, 1.0, "×")
 
 
-def measured(crowd: Crowd, pid: int, run: Run) -> Figures:
+def measured(crowd: Crowd, pid: int, run: Run, processors: tuple[set[int], set[int]]) -> Figures:
+    """`processors`: the server's and the clients'."""
+    place(pid, processors[0])
+    for client in crowd.pids():
+        place(client, processors[1])
     before = cpu_seconds(pid)
     figures = crowd.run(run.pick(0.5, 1.5, 4.0))
     return figures | {"cpu": (cpu_seconds(pid) - before) * 1e6 / figures["steps"]}
@@ -175,7 +191,7 @@ def streams(run: Run, result: Result, insula: Insula, floor: Floor) -> None:
         for way, read in ways.items()
         for engine in (insula, floor)
     }
-    found = interleaved(variants, run.count(), run.pick(20, 60, 240), run.say)
+    found = interleaved(variants, 3 * run.count(), run.pick(20, 60, 240), run.say)
     result.raw["streams"] = found.raw()
     lines = [[name, spread(found.values(name, "MB/s"))] for name in variants]
     result.table(f"{count * COLUMNS:,} values, one client", ["", "MB/s"], lines)
