@@ -137,8 +137,8 @@ impl WriteSet {
     }
 
     /// Row i of `new` replaces row i of `old`, which lives. A changed key is a delete and a checked insert.
-    /// Of an old key that comes twice (a join that matches more than once) the first wins.
-    pub fn update(&mut self, ids: Option<&UInt64Array>, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
+    /// Of an old key that comes twice (a join that matches more than once) the first wins; returns the rows that lose.
+    pub fn update(&mut self, ids: Option<&UInt64Array>, old: &RecordBatch, new: &RecordBatch) -> Result<Vec<usize>> {
         self.check_types(old)?;
         self.check_rows(new)?;
         if old.num_rows() != new.num_rows() {
@@ -148,10 +148,12 @@ impl WriteSet {
         let new_keys = self.keys(ids, new)?;
         let layout = self.layout()?;
         let (old_rows, new_rows) = (Rows::new(&layout, old)?, Rows::new(&layout, new)?);
+        let mut passed = Vec::new();
         for i in 0..old.num_rows() {
             let (from, to) = (old_keys.row(i), new_keys.row(i));
             let found = self.find(from);
             if found.is_some_and(|at| self.entries[at].taken) {
+                passed.push(i);
                 continue;
             }
             if from == to {
@@ -166,24 +168,26 @@ impl WriteSet {
             }
             self.affected += 1;
         }
-        Ok(())
+        Ok(passed)
     }
 
-    /// Soft delete: the rows stay, marked. A key that comes twice counts once.
-    pub fn delete(&mut self, ids: Option<&UInt64Array>, rows: &RecordBatch) -> Result<()> {
+    /// Soft delete: the rows stay, marked. A key that comes twice counts once; returns the rows that do not.
+    pub fn delete(&mut self, ids: Option<&UInt64Array>, rows: &RecordBatch) -> Result<Vec<usize>> {
         self.check_types(rows)?;
         let keys = self.keys(ids, rows)?;
         let layout = self.layout()?;
         let encoder = Rows::new(&layout, rows)?;
+        let mut passed = Vec::new();
         for i in 0..rows.num_rows() {
             let found = self.find(keys.row(i));
             if found.is_some_and(|at| self.entries[at].taken) {
+                passed.push(i);
                 continue;
             }
             self.take(keys.row(i), found, &encoder, i)?;
             self.affected += 1;
         }
-        Ok(())
+        Ok(passed)
     }
 
     /// Rows inserted, replaced, updated, deleted so far (an update that moves a key counts once).
