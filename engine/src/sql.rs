@@ -111,7 +111,8 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
         )));
     }
     types::keep_digits(&mut ast);
-    if let (Ast::Insert(insert), Some(alias)) = (&mut ast, alias) {
+    let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
+    if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {
         insert.table_alias = Some(TableAliasWithoutColumns { explicit: true, alias });
     }
     Ok(match (kind, ast) {

@@ -75,6 +75,8 @@ pub struct WriteSet {
     /// Entries whose keys are still to be made.
     without_id: Vec<usize>,
     affected: u64,
+    /// See [`WriteSet::passed`].
+    passed: Vec<usize>,
 }
 
 impl WriteSet {
@@ -91,6 +93,7 @@ impl WriteSet {
             hasher: DefaultHashBuilder::default(),
             without_id: Vec::new(),
             affected: 0,
+            passed: Vec::new(),
         }
     }
 
@@ -137,8 +140,8 @@ impl WriteSet {
     }
 
     /// Row i of `new` replaces row i of `old`, which lives. A changed key is a delete and a checked insert.
-    /// Of an old key that comes twice (a join that matches more than once) the first wins; returns the rows that lose.
-    pub fn update(&mut self, ids: Option<&UInt64Array>, old: &RecordBatch, new: &RecordBatch) -> Result<Vec<usize>> {
+    /// Of an old key that comes twice (a join that matches more than once) the first wins.
+    pub fn update(&mut self, ids: Option<&UInt64Array>, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
         self.check_types(old)?;
         self.check_rows(new)?;
         if old.num_rows() != new.num_rows() {
@@ -148,12 +151,12 @@ impl WriteSet {
         let new_keys = self.keys(ids, new)?;
         let layout = self.layout()?;
         let (old_rows, new_rows) = (Rows::new(&layout, old)?, Rows::new(&layout, new)?);
-        let mut passed = Vec::new();
+        self.passed.clear();
         for i in 0..old.num_rows() {
             let (from, to) = (old_keys.row(i), new_keys.row(i));
             let found = self.find(from);
             if found.is_some_and(|at| self.entries[at].taken) {
-                passed.push(i);
+                self.passed.push(i);
                 continue;
             }
             if from == to {
@@ -168,31 +171,36 @@ impl WriteSet {
             }
             self.affected += 1;
         }
-        Ok(passed)
+        Ok(())
     }
 
-    /// Soft delete: the rows stay, marked. A key that comes twice counts once; returns the rows that do not.
-    pub fn delete(&mut self, ids: Option<&UInt64Array>, rows: &RecordBatch) -> Result<Vec<usize>> {
+    /// Soft delete: the rows stay, marked. A key that comes twice counts once.
+    pub fn delete(&mut self, ids: Option<&UInt64Array>, rows: &RecordBatch) -> Result<()> {
         self.check_types(rows)?;
         let keys = self.keys(ids, rows)?;
         let layout = self.layout()?;
         let encoder = Rows::new(&layout, rows)?;
-        let mut passed = Vec::new();
+        self.passed.clear();
         for i in 0..rows.num_rows() {
             let found = self.find(keys.row(i));
             if found.is_some_and(|at| self.entries[at].taken) {
-                passed.push(i);
+                self.passed.push(i);
                 continue;
             }
             self.take(keys.row(i), found, &encoder, i)?;
             self.affected += 1;
         }
-        Ok(passed)
+        Ok(())
     }
 
     /// Rows inserted, replaced, updated, deleted so far (an update that moves a key counts once).
     pub fn affected(&self) -> u64 {
         self.affected
+    }
+
+    /// Rows of the last update or delete that came for a key which the statement had changed already.
+    pub fn passed(&self) -> &[usize] {
+        &self.passed
     }
 
     pub(crate) fn table(&self) -> &Arc<TableDef> {

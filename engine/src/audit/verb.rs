@@ -107,7 +107,9 @@ impl Verb {
         match self {
             Self::Create | Self::Alter | Self::Drop | Self::User | Self::Grant | Self::Revoke => true,
             Self::External | Self::Backup | Self::Restore | Self::Kill => true,
-            Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Ingest => false,
+            Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Merge | Self::Ingest => {
+                false
+            }
             Self::Begin | Self::Commit | Self::Rollback | Self::Savepoint => false,
             Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Unknown => false,
         }

@@ -8,9 +8,15 @@ use datafusion::sql::sqlparser::{
 
 use super::{NOTHING, is_word, significant};
 
+/// The tokens of the statement, or of the one that is explained.
+fn statement(tokens: &[TokenWithSpan]) -> impl Iterator<Item = (usize, &Token)> {
+    let before = |token: &Token| ["EXPLAIN", "ANALYZE", "VERBOSE"].iter().any(|word| is_word(token, word));
+    significant(tokens).skip_while(move |(_, token)| **token == Token::SemiColon || before(token))
+}
+
 /// Takes `AS a` out of `INSERT INTO t AS a`.
 pub(super) fn take_alias(tokens: &mut Vec<TokenWithSpan>) -> Option<Ident> {
-    let words: Vec<(usize, &Token)> = significant(tokens).take(12).collect();
+    let words: Vec<(usize, &Token)> = statement(tokens).take(12).collect();
     let is = |at: usize, word: &str| words.get(at).is_some_and(|(_, token)| is_word(token, word));
     let mut at = match () {
         () if is(0, "INSERT") && is(1, "INTO") => 2,
@@ -31,7 +37,7 @@ pub(super) fn take_alias(tokens: &mut Vec<TokenWithSpan>) -> Option<Ident> {
 
 /// `THEN DO NOTHING` of MERGE becomes an action that sqlparser knows, of something by the name of [`NOTHING`].
 pub(super) fn name_nothing(tokens: &mut Vec<TokenWithSpan>) {
-    let words: Vec<usize> = significant(tokens).map(|(i, _)| i).collect();
+    let words: Vec<usize> = statement(tokens).map(|(i, _)| i).collect();
     let is = |at: usize, word: &str| words.get(at).is_some_and(|i| is_word(&tokens[*i].token, word));
     if !is(0, "MERGE") {
         return;

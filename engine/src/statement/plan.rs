@@ -199,7 +199,7 @@ impl Plan {
 
     /// Would a run find the query as it was planned last? Then what was said of it still holds.
     pub(crate) fn is_true(&self, catalog: &Arc<Snapshot>, user: &Identity, session: &Session) -> bool {
-        match self.source {
+        match &self.source {
             Source::Query(_) | Source::Substrait(_) => self.kept(catalog, user, session).is_some(),
             // Nothing is kept of what it returns.
             Source::Write(write) => !write.returns(),

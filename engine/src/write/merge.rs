@@ -70,17 +70,13 @@ impl Merge {
             let wanted = filter_record_batch(batch, &wanted)?;
             let (old, new) = wanted.columns()[..2 * declared].split_at(declared);
             let ids = row_ids(wanted.columns().get(2 * declared + 1).filter(|_| table.has_row_id()))?;
-            let passed = match action {
-                Action::Nothing => Vec::new(),
-                Action::Insert => {
-                    set.insert(&rows(table, new.to_vec())?)?;
-                    Vec::new()
-                }
+            match action {
+                Action::Nothing => {}
+                Action::Insert => set.insert(&rows(table, new.to_vec())?)?,
                 Action::Update => set.update(ids, &rows(table, old.to_vec())?, &rows(table, new.to_vec())?)?,
                 Action::Delete => set.delete(ids, &rows(table, old.to_vec())?)?,
-            };
-            // The set passes over a row that it has changed already.
-            if !passed.is_empty() {
+            }
+            if matches!(action, Action::Update | Action::Delete) && !set.passed().is_empty() {
                 return Err(self.second_time());
             }
         }

@@ -70,7 +70,7 @@ impl WritePlan {
         let columns = batch.columns();
         let old = &columns[..declared];
         let ids = |at: usize| row_ids(columns.get(at).filter(|_| self.table.has_row_id()));
-        let passed = match &self.effect {
+        match &self.effect {
             Effect::Merge(merge) => return merge.add(&self.table, set, batch).map(Some),
             Effect::Insert => {
                 set.insert(&self.inserted(batch)?)?;
@@ -87,14 +87,14 @@ impl WritePlan {
                     new[*column] = Arc::clone(&columns[declared + i]);
                 }
                 let ids = ids(declared + changed.len())?;
-                set.update(ids, &rows(&self.table, old.to_vec())?, &rows(&self.table, new)?)?
+                set.update(ids, &rows(&self.table, old.to_vec())?, &rows(&self.table, new)?)?;
             }
-        };
-        if passed.is_empty() {
+        }
+        if set.passed().is_empty() {
             return Ok(None);
         }
         let mut written = vec![true; batch.num_rows()];
-        passed.into_iter().for_each(|row| written[row] = false);
+        set.passed().iter().for_each(|row| written[*row] = false);
         Ok(Some(BooleanArray::from(written)))
     }
 }

@@ -153,7 +153,7 @@ impl WritePlan {
 }
 
 /// What one statement returns of the rows that it has written so far.
-pub(super) struct Returned {
+pub(crate) struct Returned {
     schema: Option<SchemaRef>,
     rows: Vec<RecordBatch>,
     memory: MemoryReservation,

@@ -205,7 +205,7 @@ fn sought(target: &LogicalPlan, keys: &[Key], rows: &RecordBatch) -> Result<Logi
     let mut plan = LogicalPlanBuilder::from(target.clone());
     for Key { target: column, source } in keys {
         let Expr::Column(name) = column else { continue };
-        let data_type = target.schema().field_from_column(name)?.data_type();
+        let data_type = target.schema().qualified_field_from_column(name)?.1.data_type();
         if let Some(values) = values(rows.column(*source), data_type)? {
             let list = values.into_iter().map(|value| Expr::Literal(value, None)).collect();
             plan = plan.filter(Expr::InList(InList::new(Box::new(column.clone()), list, false)))?;

@@ -285,15 +285,13 @@ async fn merges_that_cannot_be_meant_are_refused() {
         ("MERGE INTO t USING t AS s ON t.k = s.k WHEN NOT MATCHED THEN INSERT (k, k) VALUES (1, 2)", "twice"),
         ("MERGE INTO t USING t AS s ON t.k = s.k WHEN NOT MATCHED THEN INSERT (k) VALUES (1, 2)", "2 values"),
         ("MERGE INTO t USING t AS s ON t.k = s.k WHEN NOT MATCHED THEN INSERT (k) VALUES (t.k)", "t.k"),
-        ("MERGE INTO t USING t AS s ON t.k = s.k WHEN NOT MATCHED BY SOURCE THEN UPDATE SET v = s.v", "s.v"),
+        ("MERGE INTO t USING t AS n ON t.k = n.k WHEN NOT MATCHED BY SOURCE THEN UPDATE SET v = n.v", "n.v"),
         ("MERGE INTO t USING t AS s ON t.k = s.k WHEN MATCHED THEN UPDATE SET v = 1 WHERE v = 1", "AND"),
         ("MERGE INTO t USING t AS s ON t.k = s.k WHEN MATCHED THEN UPDATE SET _seq = 1", "system column"),
         ("MERGE INTO t USING t AS s ON k = 1 WHEN MATCHED THEN DELETE", "k"),
     ] {
         refused(&world, sql, invalid, word).await;
     }
-    let sql = "MERGE INTO t USING t AS s ON t.k = s.k WHEN MATCHED THEN DELETE RETURNING *";
-    assert!([invalid, ErrorKind::Unimplemented].contains(&error(&world, sql).await.kind()));
     refused(
         &world,
         "MERGE INTO \"(filled)\".public.t USING t AS s ON true WHEN MATCHED THEN DELETE",
@@ -379,4 +377,56 @@ async fn text_keys_are_sought_as_text() {
     let sql = "INSERT INTO words VALUES ($1, 1) ON CONFLICT (w) DO UPDATE SET n = words.n + 1";
     assert_eq!(world.count(sql, params).await.unwrap(), 3);
     assert_eq!(world.rows("SELECT w, n FROM words ORDER BY w").await, ["a|2", "b|1", "c|2", "d|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upserts_at_once_wait_for_each_other() {
+    let world = Arc::new(world().await);
+    let sql = "INSERT INTO t (k, v) VALUES (1, 1), (77, 1) ON CONFLICT DO UPDATE SET v = t.v + excluded.v";
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    assert_eq!(count(&world, sql).await, 2);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(world.rows("SELECT v FROM t WHERE k IN (1, 77) ORDER BY k").await, ["90", "80"]);
+}
+
+#[tokio::test]
+async fn conditions_may_hold_queries() {
+    let world = world().await;
+    let sql = "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x'), (5, (SELECT max(v) FROM t), 'new')
+               ON CONFLICT DO UPDATE SET v = (SELECT max(o.v) FROM t AS o) WHERE t.v < (SELECT max(o.v) FROM t AS o) - 15";
+    assert_eq!(count(&world, sql).await, 2);
+    assert_eq!(t(&world).await, "1|30|a 2|20|b 3|30|c 5|30|new");
+    world.run("CREATE TABLE picks (k BIGINT)").await;
+    world.run("INSERT INTO picks VALUES (1), (3)").await;
+    for condition in ["t.k IN (SELECT k FROM picks)", "EXISTS (SELECT 1 FROM picks AS p WHERE p.k = t.k)"] {
+        let sql = format!(
+            "MERGE INTO t USING (VALUES (1), (2)) AS n (id) ON t.k = n.id WHEN MATCHED AND {condition} THEN UPDATE SET v = v + 1"
+        );
+        match world.count(&sql, Vec::new()).await {
+            Ok(count) => assert_eq!(count, 1, "{sql}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{sql}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn they_are_explained() {
+    let world = world().await;
+    for sql in [
+        "EXPLAIN INSERT INTO t AS a VALUES (1, 1, '') ON CONFLICT DO UPDATE SET v = a.v + 1",
+        "EXPLAIN MERGE INTO t USING t AS n ON t.k = n.k WHEN MATCHED THEN DO NOTHING",
+    ] {
+        assert!(world.rows(sql).await.join(" ").contains("Join"), "{sql}");
+    }
+    assert_eq!(t(&world).await, "1|10|a 2|20|b 3|30|c");
 }
