@@ -4,7 +4,10 @@
 mod by_key;
 mod insert;
 mod intake;
+mod merge;
 mod plan;
+mod returning;
+mod subqueries;
 mod target;
 
 use std::sync::Arc;
@@ -13,13 +16,13 @@ use arrow::array::RecordBatch;
 use datafusion::{
     execution::memory_pool::{MemoryConsumer, MemoryReservation},
     logical_expr::LogicalPlan,
-    sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
+    sql::sqlparser::ast::{Delete, Insert, Merge, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
 use insula_storage::{TableDef, Transaction, WriteSet, load::Scope};
 
 use crate::{
-    Error, Result,
+    Error, Outcome, Result,
     catalog::Snapshot,
     context::Context,
     sql::SystemColumns,
@@ -31,24 +34,31 @@ use crate::{
     transaction::{Moment, Turn, too_large},
 };
 pub(crate) use intake::Intake;
+use merge::conflict;
 use plan::Effect;
 pub(crate) use plan::{WritePlan, rows};
+use returning::Returned;
 
 /// A statement that writes one table.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Insert(Insert),
+    /// An INSERT that changes or passes over the rows whose key lives.
+    Upsert(Insert),
     Update(Box<Update>),
     Delete(Delete),
+    Merge(Box<Merge>),
 }
 
 impl Write {
     pub fn new(ast: Ast) -> Result<Self> {
         target::refuse_target_names(&ast)?;
         match ast {
+            Ast::Insert(insert) if conflict::is_said(&insert) => Ok(Self::Upsert(insert)),
             Ast::Insert(insert) => Ok(Self::Insert(insert)),
             Ast::Update(update) => Ok(Self::Update(Box::new(update))),
             Ast::Delete(delete) => Ok(Self::Delete(delete)),
+            Ast::Merge(merge) => Ok(Self::Merge(Box::new(merge))),
             Ast::Truncate(truncate) => target::delete_of(truncate).map(Self::Delete),
             _ => Err(Error::internal("not a statement that writes")),
         }
@@ -56,19 +66,22 @@ impl Write {
 
     /// The statement's query, and what happens to its rows. Refused where the user lacks a privilege that it takes.
     pub fn plan(&self, context: &Context) -> Result<WritePlan> {
-        match self {
+        let plan = match self {
             Self::Insert(insert) => insert::plan(context, insert),
+            Self::Upsert(insert) => conflict::plan(context, insert),
+            Self::Merge(merge) => merge::statement::plan(context, merge),
             Self::Update(update) => plan::update(context, update),
             Self::Delete(delete) => plan::delete(context, delete),
-        }
+        }?;
+        Ok(WritePlan { query: subqueries::settle(plan.query)?, ..plan })
     }
 
     /// The same of a statement that may read files, where its user may.
     pub async fn plan_with_files(&self, context: &Context) -> Result<WritePlan> {
-        if let Self::Insert(insert) = self
-            && let Some(source) = &insert.source
-        {
-            context.reach_of(source.as_ref()).await?;
+        match self {
+            Self::Insert(insert) | Self::Upsert(insert) => context.reach_of(&insert.source).await?,
+            Self::Merge(merge) => context.reach_of(&merge.source).await?,
+            Self::Update(_) | Self::Delete(_) => {}
         }
         self.plan(context)
     }
@@ -76,7 +89,8 @@ impl Write {
     /// How much it asks for with so many rows of parameters. `namespace`: of one-part names.
     pub fn weight(&self, parameters: usize, catalog: &Snapshot, namespace: &dyn Fn() -> Result<String>) -> Weight {
         let (target, selection, others) = match self {
-            Self::Insert(insert) => return weight::of_insert(insert, parameters),
+            Self::Insert(insert) | Self::Upsert(insert) => return weight::of_insert(insert, parameters),
+            Self::Merge(_) => return Weight::Heavy,
             Self::Update(update) => {
                 let reads_more = update.from.is_some() || weight::holds_query(&update.assignments);
                 (Some(&update.table), update.selection.as_ref(), reads_more)
@@ -87,20 +101,30 @@ impl Write {
         table.map_or(Weight::Heavy, |table| weight::of_change(table, selection, parameters))
     }
 
-    /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those of UPDATE and
-    /// DELETE see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
-    /// then.
-    pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
+    /// Does it return rows?
+    pub fn returns(&self) -> bool {
+        match self {
+            Self::Insert(insert) | Self::Upsert(insert) => insert.returning.is_some(),
+            Self::Update(update) => update.returning.is_some(),
+            Self::Delete(delete) => delete.returning.is_some(),
+            Self::Merge(merge) => merge.output.is_some(),
+        }
+    }
+
+    /// Runs once per row of parameters. All executions are one commit; those that change rows see what the ones before
+    /// them did. Planned again where the table was altered meanwhile: nothing was written then.
+    pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<Outcome> {
         request.may_write().await?;
         let mut replans = Replans::default();
         loop {
+            let mut returned = Returned::new(&request.pool());
             let result = match self {
-                Self::Insert(_) => self.run_insert(request, named, &params).await,
-                _ => self.run_change(request, named, &params).await,
+                Self::Insert(_) => self.run_insert(request, named, &params, &mut returned).await,
+                _ => self.run_change(request, named, &params, &mut returned).await,
             };
             match result {
                 Err(error) if replans.allow(request.engine, &error).await? => {}
-                result => return result,
+                result => return result.map(|count| returned.outcome(request.running, count)),
             }
         }
     }
@@ -113,16 +137,17 @@ impl Write {
         turn: &mut Turn,
         named: SystemColumns,
         params: Vec<RecordBatch>,
-    ) -> Result<u64> {
+    ) -> Result<Outcome> {
         request.may_write().await?;
-        if let Some(changed) = self.run_once_within(request, turn, named, &params).await? {
-            return Ok(changed);
+        let mut returned = Returned::new(&request.pool());
+        if let Some(changed) = self.run_once_within(request, turn, named, &params, &mut returned).await? {
+            return Ok(returned.outcome(request.running, changed));
         }
         let mut changed = 0;
         for row in single_rows(&params) {
-            changed += self.run_once_within(request, turn, named, &[row]).await?.unwrap_or_default();
+            changed += self.run_once_within(request, turn, named, &[row], &mut returned).await?.unwrap_or_default();
         }
-        Ok(changed)
+        Ok(returned.outcome(request.running, changed))
     }
 
     /// `None`: the rows of parameters must follow one another.
@@ -132,15 +157,19 @@ impl Write {
         turn: &mut Turn,
         named: SystemColumns,
         params: &[RecordBatch],
+        returned: &mut Returned,
     ) -> Result<Option<u64>> {
         let mut replans = Replans::default();
+        let before = returned.mark();
         loop {
+            returned.back_to(before);
             request.running.enter().await?;
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
-            let Some(executions) = plan.executions(params)? else { return Ok(None) };
-            match collect(request, &context, &plan, executions, turn.room()?).await {
+            returned.expect(&plan, params)?;
+            let Some(executions) = plan.executions(&context, params).await? else { return Ok(None) };
+            match collect(request, &context, &plan, executions, turn.room()?, returned).await {
                 Ok((set, memory)) => return turn.write(set, memory).await.map(Some),
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
                 Err(error) => return Err(error),
@@ -148,35 +177,49 @@ impl Write {
         }
     }
 
-    async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+    async fn run_insert(
+        &self,
+        request: &Request<'_>,
+        named: SystemColumns,
+        params: &[RecordBatch],
+        returned: &mut Returned,
+    ) -> Result<u64> {
         request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
-        let intake = take_in(request, &context, &plan, params).await?;
+        returned.expect(&plan, params)?;
+        let intake = take_in(request, &context, &plan, params, Some(returned)).await?;
         request.running.commits()?;
         intake.commit().await
     }
 
     /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
     /// was read is still true when it is written.
-    async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+    async fn run_change(
+        &self,
+        request: &Request<'_>,
+        named: SystemColumns,
+        params: &[RecordBatch],
+        returned: &mut Returned,
+    ) -> Result<u64> {
         request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
-        let plan = self.plan(&context)?;
+        let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
+        returned.expect(&plan, params)?;
         let store = request.engine.store();
         // In this order, so that nobody who holds a slot waits for a lock.
         request.running.rest();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
         request.running.enter().await?;
-        let Some(executions) = plan.executions(params)? else {
-            let changes = self.run_in_turn(request, named, &context, params).await?;
+        let Some(executions) = plan.executions(&context, params).await? else {
+            let changes = self.run_in_turn(request, named, &context, params, returned).await?;
             request.running.commits()?;
             changes.rows.commit_under(&lock).await?;
             return Ok(changes.count);
         };
-        let (set, _memory) = collect(request, &context, &plan, executions, usize::MAX).await?;
+        let (set, _memory) = collect(request, &context, &plan, executions, usize::MAX, returned).await?;
         if set.affected() == 0 {
             return Ok(0);
         }
@@ -191,20 +234,28 @@ impl Write {
         named: SystemColumns,
         first: &Context,
         params: &[RecordBatch],
+        returned: &mut Returned,
     ) -> Result<Changes> {
         let memory = MemoryConsumer::new("write").register(&first.pool());
         let mut changes = Changes { rows: request.engine.store().transaction(), count: 0, memory };
         for row in single_rows(params) {
             let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
             let context = Arc::new(request.at(moment).context(named)?);
-            let plan = self.plan(&context)?;
-            let executions = parameters::executions(plan.query(), &[row])?;
-            let (set, _) = collect(request, &context, &plan, executions, usize::MAX).await?;
+            let plan = self.plan_with_files(&context).await?;
+            let executions = plan.executions(&context, &[row]).await?;
+            let executions = executions.ok_or_else(|| Error::internal("one row of parameters follows another"))?;
+            let (set, _) = collect(request, &context, &plan, executions, usize::MAX, returned).await?;
             changes.memory.try_resize(changes.rows.memory() + set.memory())?;
             changes.count += changes.rows.write(set).await?;
         }
         Ok(changes)
     }
+}
+
+struct Executions {
+    queries: Vec<LogicalPlan>,
+    /// Of rows that the queries hold.
+    _memory: MemoryReservation,
 }
 
 /// What the executions of one statement wrote, before its commit.
@@ -226,6 +277,7 @@ pub(crate) async fn take_in(
     context: &Arc<Context>,
     plan: &WritePlan,
     params: &[RecordBatch],
+    mut returned: Option<&mut Returned>,
 ) -> Result<Intake> {
     let scope = Scope::One(context.tables.owner(plan.table()));
     let mut intake = Intake::new(request.engine.store(), plan.table(), scope, plan.mode()?, &context.pool());
@@ -233,6 +285,9 @@ pub(crate) async fn take_in(
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
             let rows = plan.inserted(&batch)?;
+            if let Some(returned) = &mut returned {
+                returned.add(plan, &batch, None)?;
+            }
             request.writes(&rows).await?;
             intake.add(rows).await?;
         }
@@ -246,16 +301,18 @@ async fn collect(
     request: &Request<'_>,
     context: &Arc<Context>,
     plan: &WritePlan,
-    executions: Vec<LogicalPlan>,
+    executions: Executions,
     room: usize,
+    returned: &mut Returned,
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.pool());
-    for execution in executions {
+    for execution in executions.queries {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
-            plan.add(&mut set, &batch)?;
+            let written = plan.add(&mut set, &batch)?;
+            returned.add(plan, &batch, written.as_ref())?;
             memory.try_resize(set.memory())?;
             if set.memory() > room {
                 return Err(too_large());
@@ -269,7 +326,7 @@ async fn collect(
 impl WritePlan {
     /// Inserts the rows of a query into a table that is not there yet.
     pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
-        Self { table, query, effect: Effect::Insert }
+        Self { table, query, effect: Effect::Insert, returning: None }
     }
 
     /// Tells the statement's place what it is about.
@@ -285,13 +342,17 @@ impl WritePlan {
 
     /// The queries that find at one moment all that is written for these rows of parameters; `None` if one of them might
     /// see what another one did.
-    fn executions(&self, params: &[RecordBatch]) -> Result<Option<Vec<LogicalPlan>>> {
+    async fn executions(&self, context: &Arc<Context>, params: &[RecordBatch]) -> Result<Option<Executions>> {
         let many = params.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
-        match &self.effect {
-            Effect::Update(changed) if many => by_key::executions(&self.query, &self.table, changed, params),
-            Effect::Delete if many => by_key::executions(&self.query, &self.table, &[], params),
-            _ => parameters::executions(&self.query, params).map(Some),
-        }
+        let mut memory = MemoryConsumer::new("write").register(&context.pool());
+        let (query, table) = (&self.query, &self.table);
+        let queries = match &self.effect {
+            Effect::Update(changed) if many => by_key::executions(query, table, changed, params)?,
+            Effect::Delete if many => by_key::executions(query, table, &[], params)?,
+            Effect::Merge(merge) => merge.executions(context, query, table, params, &mut memory).await?,
+            _ => Some(parameters::executions(query, params)?),
+        };
+        Ok(queries.map(|queries| Executions { queries, _memory: memory }))
     }
 
     pub fn table(&self) -> &Arc<TableDef> {
