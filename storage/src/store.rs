@@ -316,6 +316,7 @@ impl Store {
         }
         let work = Work { rows: 0, files: freed.objects, bytes: freed.cold_bytes + freed.hot_bytes };
         self.flusher.jobs.forget(table);
+        self.streams.forget(table);
         self.flusher.jobs.done(JobKind::Drop, Some(&def), self.clock.now_micros(), work);
         tracing::info!(%table, ?freed, "dropped a table");
         Ok(freed)

@@ -103,7 +103,8 @@ impl Streams {
         }
     }
 
-    fn forget(&self, table: TableId) {
+    /// The table is gone.
+    pub(crate) fn forget(&self, table: TableId) {
         self.looked.lock().remove(&table);
         self.written.lock().retain(|(of, _), _| *of != table);
     }

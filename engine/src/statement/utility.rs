@@ -149,6 +149,10 @@ impl Utility {
             Self::ShowTables => tables(request),
             Self::ShowCreate(name) => {
                 let context = request.context(SystemColumns::default())?;
+                if system::named(&name, &context.settings.schema)?.is_some() {
+                    let name = name.join(".");
+                    return Err(Error::invalid(format!("\"{name}\" is the server's own; no statement makes it")));
+                }
                 let table = context.tables.definition(&name)?;
                 let texts = |text: &str| texts(std::iter::once(text));
                 vec![texts(&table.namespace), texts(&table.name), texts(&create_text(table))]

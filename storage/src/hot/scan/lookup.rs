@@ -45,7 +45,8 @@ impl Lookup {
 
     /// Where the newest version of a key is, if the row is there.
     pub fn find(&mut self, key: &[u8]) -> Result<Option<Place>> {
-        let Some(place) = self.locate(key)? else { return Ok(None) };
+        let found = self.locate(key)?;
+        let Some(place) = found.filter(|_| self.hot.expiry.is_some()) else { return Ok(found) };
         let shows = match self.row(place)? {
             Some((row, value)) => self.hot.shows(&row, value)?,
             None => false,
