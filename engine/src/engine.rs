@@ -183,8 +183,19 @@ impl Engine {
     }
 
     pub async fn open_audited(config: EngineConfig, audit: AuditConfig) -> Result<Arc<Self>> {
+        let store = Store::open(config.store.clone()).await?;
+        Self::over(store, config, audit).await
+    }
+
+    /// With a clock of the store that tests set.
+    #[doc(hidden)]
+    pub async fn open_with_clock(config: EngineConfig, clock: Arc<dyn insula_storage::Clock>) -> Result<Arc<Self>> {
+        let store = Store::open_with_clock(config.store.clone(), clock).await?;
+        Self::over(store, config, AuditConfig::default()).await
+    }
+
+    async fn over(store: Arc<Store>, config: EngineConfig, audit: AuditConfig) -> Result<Arc<Self>> {
         let data_dir = config.store.data_dir.clone();
-        let store = Store::open(config.store).await?;
         // After the store: the directory is ours then, and nobody else writes there.
         let trail = Trail::open(audit)?;
         let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;

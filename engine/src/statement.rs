@@ -1,5 +1,6 @@
 //! The life of a statement: parsed, classified, planned in a fresh context of its user, described or run.
 
+mod create_text;
 pub(crate) mod define;
 mod direct;
 mod explain;
@@ -325,6 +326,7 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
         ast @ (Ast::ShowTables { .. }
         | Ast::ShowSchemas { .. }
         | Ast::ShowColumns { .. }
+        | Ast::ShowCreate { .. }
         | Ast::ShowVariable { .. }
         | Ast::ExplainTable { .. }) => Utility::from_sql(ast).map(Work::Utility),
         ast @ (Ast::StartTransaction { .. }

@@ -17,6 +17,8 @@ mod server;
 mod storage;
 mod work;
 
+pub(crate) use catalog::options as options_of;
+
 use std::{
     fmt,
     sync::{Arc, Weak},

@@ -1,8 +1,8 @@
 //! Erasing a user: every byte of their rows goes, from the hot tier, its log and the cold files, also those that the
 //! user had replaced or deleted.
 //!
-//! Rows that are still hot are flushed, so that there is one place to take them from; files that hold rows of the user
-//! are rewritten without them; at last the hot tier is rewritten without what it has deleted. Each step can be repeated,
+//! Rows that are still hot are flushed, so that there is one place to take them from (those of stream tables, which are
+//! never flushed, are deleted); files that hold rows of the user are rewritten without them; at last the hot tier is rewritten without what it has deleted. Each step can be repeated,
 //! so an erasure that failed or was cut short by a crash is simply asked for again.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{
 pub struct EraseReport {
     /// Tables that held rows of the user.
     pub tables: u64,
-    /// Row versions taken out of files.
+    /// Row versions taken out of files, and of stream tables.
     pub rows: u64,
     /// Files rewritten, or removed where nothing else was in them.
     pub files: u64,
@@ -65,6 +65,12 @@ impl Store {
     async fn erase_from(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, report: &mut EraseReport) -> Result<()> {
         // Whoever has the lock may be about to commit; whoever gets it after us is refused.
         drop(self.locks.take(table.id, user).await);
+        if table.kind == TableKind::Stream {
+            let gone = self.streams.erase(table.id, user).await?;
+            report.tables += u64::from(gone.rows > 0);
+            report.rows += gone.rows;
+            return Ok(());
+        }
         if self.has_hot_rows(table, user).await? {
             self.flush(table.id).await?;
             FailPoint::EraseFlushed.reached()?;

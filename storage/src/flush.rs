@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use crate::{
-    Error, ErrorKind, Result, TableDef,
+    Error, ErrorKind, Result, TableDef, TableKind,
     change::{Change, files::Sizes},
     clock::Clock,
     cold::{ColdTier, Manifest, manifest::Intent},
@@ -108,7 +108,8 @@ impl Flusher {
     async fn flush_now(self: &Arc<Self>, table: TableId) -> Result<FlushReport> {
         let _turn = self.turns.take(table).await?;
         let table = self.tables.get(table)?;
-        if self.tables.load(table.id).rows == 0 {
+        // The rows of a stream stay where they are until they expire.
+        if table.kind == TableKind::Stream || self.tables.load(table.id).rows == 0 {
             self.jobs.needless(JobKind::Flush, table.id);
             return Ok(FlushReport::default());
         }

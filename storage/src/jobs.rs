@@ -27,6 +27,8 @@ pub enum JobKind {
     Drop,
     /// Of one user, in all tables.
     Erase,
+    /// What nobody sees any more of a stream table.
+    Purge,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +69,7 @@ impl Work {
 }
 
 impl JobKind {
-    pub const ALL: [Self; 5] = [Self::Flush, Self::Compaction, Self::Load, Self::Drop, Self::Erase];
+    pub const ALL: [Self; 6] = [Self::Flush, Self::Compaction, Self::Load, Self::Drop, Self::Erase, Self::Purge];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -76,6 +78,7 @@ impl JobKind {
             Self::Load => "load",
             Self::Drop => "drop",
             Self::Erase => "erase",
+            Self::Purge => "purge",
         }
     }
 }

@@ -28,6 +28,7 @@ mod meta;
 mod notes;
 mod read;
 mod store;
+mod stream;
 mod sweep;
 pub mod table;
 mod transaction;

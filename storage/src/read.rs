@@ -15,12 +15,14 @@ use std::{
 use insula_proto::{Seq, TableId, UserNo};
 
 use crate::{
-    Error, ErrorKind, HotSpan, KeyBounds, KeyCodec, Result, TableDef,
+    Error, ErrorKind, HotSpan, KeyBounds, KeyCodec, Result, TableDef, TableKind,
+    clock::Clock,
     cold::{ColdTier, Manifest, Pin},
     hot::{
         committer::HighWater,
         db::{Db, Family, Snapshot},
         decoded::{DecodedCache, Moment},
+        expiry::Expiry,
         pending::Runs,
         scan::UserHot,
         tables::{Active, Tables},
@@ -41,8 +43,10 @@ pub struct ReadView {
     cold: Arc<ColdTier>,
     tables: Arc<Tables>,
     decoded: Arc<DecodedCache>,
-    /// Number of the last commit that the snapshot holds; read when first needed.
-    last: OnceLock<Seq>,
+    /// When it was taken.
+    taken_micros: i64,
+    /// Of the last commit that the snapshot holds; read when first needed.
+    last: OnceLock<HighWater>,
     /// Number of the state that it shows; `None`: a change was under way when it was taken.
     state: Option<u64>,
     overlay: Arc<Overlay>,
@@ -55,6 +59,7 @@ impl ReadView {
         cold: &Arc<ColdTier>,
         tables: &Arc<Tables>,
         decoded: &Arc<DecodedCache>,
+        clock: &dyn Clock,
     ) -> Arc<Self> {
         // In this order: what the snapshot's manifests name must be pinned before a flush can let go of it.
         let pin = cold.pin();
@@ -63,7 +68,8 @@ impl ReadView {
         let state = state.filter(|state| tables.changes.state() == Some(*state));
         let (tables, decoded) = (Arc::clone(tables), Arc::clone(decoded));
         let (last, overlay, pin) = (OnceLock::new(), Arc::default(), Arc::new(pin));
-        Arc::new(Self { snapshot, cold, tables, decoded, last, state, overlay, pin })
+        let taken_micros = clock.now_micros();
+        Arc::new(Self { snapshot, cold, tables, decoded, taken_micros, last, state, overlay, pin })
     }
 
     /// The same moment, with rows that a transaction has not committed yet.
@@ -73,6 +79,7 @@ impl ReadView {
             cold: Arc::clone(&self.cold),
             tables: Arc::clone(&self.tables),
             decoded: Arc::clone(&self.decoded),
+            taken_micros: self.taken_micros,
             last: self.last.clone(),
             state: self.state,
             overlay: Arc::clone(overlay),
@@ -87,35 +94,68 @@ impl ReadView {
             let message = format!("table \"{}\" was altered while the statement was planned", table.full_name());
             return Err(Error::new(ErrorKind::Stale, message));
         }
-        Ok(self.slice_of(table, user, state))
+        self.slice_of(table, user, state)
     }
 
     /// The same for readers of keys alone, which mean the same under every version of the definition.
     pub(crate) fn key_slice(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> Result<TableSlice> {
-        Ok(self.slice_of(table, user, self.state(table)?))
+        self.slice_of(table, user, self.state(table)?)
     }
 
-    fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, state: State) -> TableSlice {
+    fn slice_of(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo, state: State) -> Result<TableSlice> {
         let State { active: Active { generation, .. }, manifest } = state;
         // Asked after the snapshot was taken; what says so was raised before any row of it could be seen.
         let is_hot = self.tables.last_writes.may_be_hot(table.id, user, manifest.flushed);
         let first = if is_hot { manifest.flushed.0 + 1 } else { generation.0 + 1 };
-        let hot = UserHot {
+        let mut hot = UserHot {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(table),
             user,
             generations: first..=generation.0,
             pending: self.overlay.get(&(table.id, user)).cloned().unwrap_or_default(),
+            expiry: None,
         };
-        TableSlice { view: Arc::clone(self), hot, manifest }
+        if table.kind == TableKind::Stream {
+            hot.expiry = Some(Arc::new(self.expiry(&hot)?));
+        }
+        Ok(TableSlice { view: Arc::clone(self), hot, manifest })
+    }
+
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Those that hold hot rows of a table, whoever owns them.
+    pub(crate) fn live_generations(&self, table: &TableDef) -> Result<std::ops::RangeInclusive<u32>> {
+        let State { active, manifest } = self.state(table)?;
+        Ok(manifest.flushed.0 + 1..=active.generation.0)
+    }
+
+    /// By one moment for all tables and users: never before the newest commit in view, lest a row be born old when the
+    /// clock was set back.
+    fn expiry(&self, hot: &UserHot) -> Result<Expiry> {
+        let now_micros = self.taken_micros.max(self.high_water()?.micros);
+        let memory = self.moment(hot)?.map(|moment| (Arc::clone(&self.decoded), moment));
+        Ok(Expiry::new(&hot.table.options, now_micros, memory))
+    }
+
+    /// What the user's committed hot rows depend on; `None`: a newer commit than those in view has begun.
+    fn moment(&self, hot: &UserHot) -> Result<Option<Moment>> {
+        let seq = self.tables.last_writes.at(hot.table.id, hot.user, self.last()?);
+        let generations = (*hot.generations.start(), *hot.generations.end());
+        Ok(seq.map(|seq| Moment { generations, seq, schema_version: hot.table.schema_version }))
     }
 
     /// Number of the last commit that the view holds.
     fn last(&self) -> Result<Seq> {
+        Ok(Seq(self.high_water()?.seq))
+    }
+
+    fn high_water(&self) -> Result<HighWater> {
         match self.last.get() {
             Some(last) => Ok(*last),
             None => {
-                let last = Seq(HighWater::read(|key| self.snapshot.get(Family::Meta, key))?.seq);
+                let last = HighWater::read(|key| self.snapshot.get(Family::Meta, key))?;
                 Ok(*self.last.get_or_init(|| last))
             }
         }
@@ -198,15 +238,12 @@ impl TableSlice {
         })
     }
 
-    /// `None`: nothing may be remembered of this view, for a newer commit has begun, or it shows what is no commit yet.
+    /// `None`: nothing may be remembered of this view, for a newer commit has begun, or it shows what is no commit yet, or
+    /// rows that go by the clock.
     fn moment(&self) -> Result<Option<Moment>> {
-        let (view, hot) = (&self.view, &self.hot);
-        if !hot.pending.is_empty() {
-            return Ok(None);
-        }
-        let seq = view.tables.last_writes.at(hot.table.id, hot.user, view.last()?);
-        let generations = (*hot.generations.start(), *hot.generations.end());
-        Ok(seq.map(|seq| Moment { generations, seq, schema_version: hot.table.schema_version }))
+        let hot = &self.hot;
+        let ages = hot.expiry.is_some() && hot.table.options.ttl.is_some();
+        if ages || !hot.pending.is_empty() { Ok(None) } else { self.view.moment(hot) }
     }
 
     /// Number of the last commit that the slice's view holds.

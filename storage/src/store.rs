@@ -25,7 +25,7 @@ use parking_lot::RwLock;
 pub(crate) use crate::clock::Clock;
 use crate::{
     CompactReport, Error, ErrorKind, FlushReport, Load, Meta, MetaBatch, NewTable, ReadView, Result, TableDef,
-    WriteLock, WriteSet,
+    TableKind, WriteLock, WriteSet,
     cold::{ColdTier, manifest, writer},
     compact::{self, Compactor},
     fail_points::FailPoint,
@@ -40,6 +40,7 @@ use crate::{
     },
     jobs::{Job, JobKind, Work},
     load,
+    stream::{self, Streams},
     write::{self, Commit},
 };
 pub(crate) use ids::Ids;
@@ -66,7 +67,7 @@ pub struct StoreConfig {
     /// How long they wait before they are told that the store is unavailable.
     pub stall_timeout: Duration,
     pub memory: StoreMemory,
-    /// Whether tables are compacted by themselves; [`Store::compact`] works either way.
+    /// Whether tables are compacted, and stream tables purged, by themselves; [`Store::compact`] works either way.
     pub compaction: bool,
     /// Bytes per second that compactions write at most, all together; 0: no limit.
     pub compaction_bytes_per_second: u64,
@@ -119,7 +120,9 @@ pub struct Store {
     pub(crate) load_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compactor: Arc<Compactor>,
+    pub(crate) streams: Arc<Streams>,
     scheduler: Scheduler,
+    stream_scheduler: stream::scheduler::Scheduler,
     compactions: compact::scheduler::Scheduler,
     meta: Meta,
     pub(crate) locks: Locks,
@@ -313,6 +316,7 @@ impl Store {
         }
         let work = Work { rows: 0, files: freed.objects, bytes: freed.cold_bytes + freed.hot_bytes };
         self.flusher.jobs.forget(table);
+        self.streams.forget(table);
         self.flusher.jobs.done(JobKind::Drop, Some(&def), self.clock.now_micros(), work);
         tracing::info!(%table, ?freed, "dropped a table");
         Ok(freed)
@@ -320,12 +324,22 @@ impl Store {
 
     /// One snapshot over all tables and both tiers.
     pub fn view(self: &Arc<Self>) -> Arc<ReadView> {
-        ReadView::take(&self.db, &self.cold, &self.tables, &self.decoded)
+        ReadView::take(&self.db, &self.cold, &self.tables, &self.decoded, &*self.clock)
     }
 
     /// Waits for the user's other writers of this table. Held while a statement reads what it is about to change.
     pub async fn lock(self: &Arc<Self>, table: &Arc<TableDef>, user: UserNo) -> WriteLock {
         WriteLock::new(self.locks.take(table.id, user).await)
+    }
+
+    /// The same for the rows of many users at once: waits for all writers of the table.
+    pub async fn lock_all(self: &Arc<Self>, table: &Arc<TableDef>) -> WriteLock {
+        WriteLock::new(self.locks.take_all(table.id).await)
+    }
+
+    /// One commit for the rows of many users in one table, a set for each, under [`Self::lock_all`].
+    pub async fn commit_many(self: &Arc<Self>, lock: &WriteLock, sets: Vec<WriteSet>) -> Result<Commit> {
+        write::check::commit_many(self, lock, sets).await
     }
 
     /// All or nothing. When it returns `Ok` under `Durability::Sync`, the rows are on disk.
@@ -342,6 +356,9 @@ impl Store {
 
     /// Begins an insert that is too large for the hot tier. `table` may be a declared one that is not there yet.
     pub async fn load(self: &Arc<Self>, table: &Arc<TableDef>, scope: load::Scope, mode: load::Mode) -> Result<Load> {
+        if table.kind == TableKind::Stream {
+            return Err(Error::new(ErrorKind::Internal, "a stream table takes no load: its rows are never in files"));
+        }
         Load::begin(self, table, scope, mode).await
     }
 
@@ -350,8 +367,13 @@ impl Store {
         self.flusher.flush(table).await
     }
 
-    /// Merges all cold rows of the table into one sorted run, and drops those that nobody can see any more.
+    /// Merges all cold rows of the table into one sorted run, and drops those that nobody can see any more. Of a stream
+    /// table, all rows of which are hot, the latter alone.
     pub async fn compact(&self, table: TableId) -> Result<CompactReport> {
+        if self.tables.get(table)?.kind == TableKind::Stream {
+            let removed = self.streams.purge(table).await?.rows;
+            return Ok(CompactReport { removed, ..CompactReport::default() });
+        }
         self.compactor.compact(table).await
     }
 
@@ -390,7 +412,7 @@ impl Store {
 
     /// Lets running flushes end, gives up running compactions, syncs the log, closes.
     pub async fn close(&self) -> Result<()> {
-        self.scheduler.stop().await;
+        tokio::join!(self.scheduler.stop(), self.stream_scheduler.stop());
         // Before the turns are: a compaction that is about to commit still takes one.
         tokio::join!(self.compactor.close(), self.compactions.stop());
         self.flusher.turns.close().await;

@@ -38,6 +38,8 @@ pub enum TableKind {
     User,
     /// One set of rows, owned by [`insula_proto::UserNo::SHARED`].
     Shared,
+    /// Each user has rows of their own, which stay hot and disappear by [`TableOptions::ttl`] and
+    /// [`TableOptions::max_rows`].
     Stream,
 }
 
@@ -68,7 +70,16 @@ pub struct TableOptions {
     /// `None` (`'off'`): soft-deleted rows are kept for ever.
     pub deleted_retention: Option<Duration>,
     pub placement: Placement,
+    /// Of stream tables: rows committed longer ago are gone. `None`: they do not age.
+    pub ttl: Option<Duration>,
+    /// Of stream tables: rows of a user beyond so many are gone, the oldest first. `None`: as many as they like.
+    pub max_rows: Option<u64>,
 }
+
+/// What stream tables of which nothing else is said have as [`TableOptions::ttl`].
+pub const DEFAULT_TTL: Duration = Duration::from_secs(3600);
+/// The most that [`TableOptions::max_rows`] may be: which rows are the newest is found out by looking at all of them.
+pub const MOST_ROWS: u64 = 1_000_000;
 
 impl Default for TableOptions {
     fn default() -> Self {
@@ -79,6 +90,8 @@ impl Default for TableOptions {
             durability: Durability::Sync,
             deleted_retention: Some(Duration::from_secs(7 * 24 * 3600)),
             placement: Placement::Packed,
+            ttl: None,
+            max_rows: None,
         }
     }
 }

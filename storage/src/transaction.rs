@@ -16,7 +16,7 @@ use std::{
 use insula_proto::{Seq, TableId, UserNo};
 
 use crate::{
-    Commit, Durability, Error, ErrorKind, ReadView, Result, Store, TableDef, WriteSet,
+    Commit, Durability, Error, ErrorKind, ReadView, Result, Store, TableDef, TableKind, WriteSet,
     fail_points::FailPoint,
     hot::{
         committer::Rows,
@@ -130,7 +130,8 @@ impl Transaction {
         }
         for (table, user) in &ready.changed {
             store.check_not_erased(*user, table.id)?;
-            let now = store.view().key_slice(table, *user).map_err(|error| gone(error, table))?;
+            let present = ready.make_way(table, *user).await.map_err(|error| gone(error, table))?;
+            let now = store.view().key_slice(&present, *user).map_err(|error| gone(error, table))?;
             conflict::check(ready.view.key_slice(table, *user)?, now, &ready.overlay[&(table.id, *user)]).await?;
         }
         FailPoint::TransactionChecked.reached()?;
@@ -149,6 +150,7 @@ impl Transaction {
                 return Err(Error::new(ErrorKind::Internal, "a commit came with the lock of another user or table"));
             }
             ready.store.check_not_erased(*user, table.id)?;
+            ready.make_way(table, *user).await?;
         }
         ready.commit(Box::new(Arc::clone(lock.held()))).await
     }
@@ -177,6 +179,18 @@ struct Ready {
 }
 
 impl Ready {
+    /// See [`crate::stream::Streams::make_way`]. Returns the definition of a stream table by whose options that is done.
+    async fn make_way(&self, table: &Arc<TableDef>, user: UserNo) -> Result<Arc<TableDef>> {
+        if table.kind != TableKind::Stream {
+            return Ok(Arc::clone(table));
+        }
+        let present = self.store.tables.get(table.id)?;
+        let runs = &self.overlay[&(table.id, user)];
+        let rows = runs.iter().map(|run| run.len() as u64).sum();
+        self.store.streams.make_way(&present, user, rows, pending::deletes(runs)?).await?;
+        Ok(present)
+    }
+
     async fn commit(self, locks: Box<dyn Send>) -> Result<Commit> {
         let Self { store, view, overlay, changed } = self;
         let is_sync = changed.iter().any(|(table, _)| table.options.durability == Durability::Sync);

@@ -22,7 +22,8 @@ CASES = {
     "ADD COLUMN extra INT, DROP COLUMN nowhere": ("InvalidArgument", "nowhere"),
     "DROP COLUMN name, DROP COLUMN size, DROP COLUMN id": ("FailedPrecondition",),
     "SET (flush_rowz = 3)": ("InvalidArgument", "flush_rowz", "flush_rows"),
-    "RENAME TO others": ("Unimplemented",),
+    "RENAME TO elsewhere.items": ("InvalidArgument", "namespace"),
+    "SET (ttl = '1 hour')": ("InvalidArgument", "ttl", "flush_rows"),
 }
 
 
@@ -160,3 +161,35 @@ def test_writers_run_while_columns_come_and_go(admin, new_user, items):
         n = written[user.name]
         rows = user.rows(f"SELECT id, name, c1, c14 FROM {items} ORDER BY id")
         assert rows == [(i, "w" if i % 3 == 0 else "v", 1, 14) for i in range(1, n + 1)]
+
+
+def test_a_renamed_table_keeps_rows_grants_and_history(admin, namespace, alice, refused):
+    old, new = f"{namespace}.before", f"{namespace}.after"
+    admin.change(f"CREATE SHARED TABLE {old} (id BIGINT PRIMARY KEY) WITH (grants = 'none')")
+    admin.change(f'GRANT SELECT ON {old} TO "{alice.name}"')
+    admin.change(f"INSERT INTO {old} VALUES (1)")
+    admin.change(f"FLUSH TABLE {old}")
+    admin.change(f"INSERT INTO {old} VALUES (2)")
+    with alice.connection.cursor() as prepared:
+        text = f"SELECT id FROM {old} WHERE id = $1"
+        assert prepared.execute(text, [1]).fetchall() == [(1,)]
+        admin.change(f"ALTER TABLE {old} RENAME TO after")
+        with refused("NotFound", "before"):
+            prepared.execute(text, [1]).fetchall()
+    assert alice.rows(f"SELECT id FROM {new} ORDER BY id") == [(1,), (2,)]
+    with refused("NotFound"):
+        alice.rows(f"SELECT id FROM {old}")
+    assert admin.rows(f"DESCRIBE TABLE {new} HISTORY")[-1][2] == 'RENAME TO "after"'
+    admin.change(f"CREATE TABLE {old} (id INT)")
+    with refused("AlreadyExists", "after"):
+        admin.change(f"ALTER TABLE {old} RENAME TO {new}")
+    with refused("InvalidArgument", "public.after"):
+        admin.change(f"ALTER TABLE {old} RENAME TO public.after")
+    admin.change(f"ALTER TABLE IF EXISTS {namespace}.nobody RENAME TO somebody")
+    with refused("NotFound"):
+        admin.change(f"ALTER TABLE {namespace}.nobody RENAME TO somebody")
+    # Both names may change places, since the rows go by the table's number.
+    admin.change(f"ALTER TABLE {new} RENAME TO third")
+    admin.change(f"ALTER TABLE {old} RENAME TO after")
+    assert alice.rows(f"SELECT id FROM {namespace}.third ORDER BY id") == [(1,), (2,)]
+    assert alice.rows(f"SELECT id FROM {new}") == []

@@ -55,6 +55,7 @@ fn kind(kind: JobKind) -> &'static str {
         JobKind::Load => "load",
         JobKind::Drop => "drop",
         JobKind::Erase => "erase",
+        JobKind::Purge => "purge",
     }
 }
 

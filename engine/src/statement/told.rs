@@ -73,7 +73,7 @@ impl Utility {
             Self::Restore(_) => Verb::Restore,
             Self::KillQuery(_) => Verb::Kill,
             Self::ShowNamespaces | Self::ShowJobs | Self::ShowTables | Self::ShowColumns(_) => Verb::Show,
-            Self::TableHistory(_) | Self::ShowSetting(_) => Verb::Show,
+            Self::TableHistory(_) | Self::ShowSetting(_) | Self::ShowCreate(_) => Verb::Show,
         }
     }
 }
@@ -82,9 +82,11 @@ impl Utility {
     /// As the statement writes them.
     pub fn names(&self) -> Names {
         match self {
-            Self::FlushTable(name) | Self::CompactTable(name) | Self::ShowColumns(name) | Self::TableHistory(name) => {
-                [name.join(".").into()].into()
-            }
+            Self::FlushTable(name)
+            | Self::CompactTable(name)
+            | Self::ShowColumns(name)
+            | Self::ShowCreate(name)
+            | Self::TableHistory(name) => [name.join(".").into()].into(),
             _ => Arc::default(),
         }
     }

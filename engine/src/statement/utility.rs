@@ -6,11 +6,11 @@ use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject, ShowStatementOptions, Statement as Ast};
 use futures::{StreamExt, stream};
 use insula_storage::{BackupReport, EraseReport, FlushReport, TableDef, TableKind, table::updated_type};
 
-use super::{Request, jobs};
+use super::{Request, create_text::create_text, jobs};
 use crate::{
     Error, ErrorKind, Outcome, Result, Role,
     sql::{SystemColumns, command::Command, normalize, parts},
@@ -30,6 +30,7 @@ pub(crate) enum Utility {
     ShowJobs,
     ShowTables,
     ShowColumns(Vec<String>),
+    ShowCreate(Vec<String>),
     TableHistory(Vec<String>),
     Backup(String),
     Restore(String),
@@ -60,6 +61,10 @@ impl Utility {
             Ast::ShowTables { .. } => Ok(Self::ShowTables),
             Ast::ShowSchemas { .. } => Ok(Self::ShowNamespaces),
             Ast::ShowColumns { show_options, .. } => Ok(Self::ShowColumns(parts(&shown(show_options)?)?)),
+            Ast::ShowCreate { obj_type: ShowCreateObject::Table, obj_name } => Ok(Self::ShowCreate(parts(&obj_name)?)),
+            Ast::ShowCreate { obj_type, .. } => {
+                Err(Error::unimplemented(format!("SHOW CREATE shows tables, and there is no {obj_type}")))
+            }
             Ast::ExplainTable { table_name, .. } => Ok(Self::ShowColumns(parts(&table_name)?)),
             Ast::ShowVariable { variable } => {
                 let name = variable.iter().map(normalize).collect::<Vec<_>>().join(".");
@@ -106,6 +111,7 @@ impl Utility {
                 Field::new("default", DataType::Utf8, true),
                 Field::new("key_position", DataType::Int64, true),
             ],
+            Self::ShowCreate(_) => vec![text("namespace"), text("table"), text("definition")],
             Self::TableHistory(_) => vec![
                 Field::new("version", DataType::Int64, false),
                 Field::new("at", updated_type(), false),
@@ -127,7 +133,8 @@ impl Utility {
             }
             Self::FlushAll => {
                 let catalog = request.engine.catalog().snapshot();
-                flush(request, catalog.visible_tables(request.user).cloned().collect()).await?
+                let flushed = |table: &&Arc<TableDef>| table.kind != TableKind::Stream;
+                flush(request, catalog.visible_tables(request.user).filter(flushed).cloned().collect()).await?
             }
             Self::CompactTable(name) => {
                 let context = request.context(SystemColumns::default())?;
@@ -140,6 +147,16 @@ impl Utility {
                 jobs::columns(&request.engine.store().jobs())
             }
             Self::ShowTables => tables(request),
+            Self::ShowCreate(name) => {
+                let context = request.context(SystemColumns::default())?;
+                if system::named(&name, &context.settings.schema)?.is_some() {
+                    let name = name.join(".");
+                    return Err(Error::invalid(format!("\"{name}\" is the server's own; no statement makes it")));
+                }
+                let table = context.tables.definition(&name)?;
+                let texts = |text: &str| texts(std::iter::once(text));
+                vec![texts(&table.namespace), texts(&table.name), texts(&create_text(table))]
+            }
             Self::ShowColumns(name) => {
                 let context = request.context(SystemColumns::default())?;
                 match system::named(&name, &context.settings.schema)? {

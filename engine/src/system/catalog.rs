@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::{array::ArrayRef, datatypes::SchemaRef};
 use futures::{StreamExt, stream};
-use insula_storage::{Durability, Placement, TableDef, TableKind, TableOptions, TableVersion};
+use insula_storage::{Durability, Placement, TableDef, TableKind, TableVersion};
 
 use super::{
     Asking, NAMESPACES, View,
@@ -147,13 +147,14 @@ fn tables(asking: Asking, schema: SchemaRef) -> RowStream {
             numbers(part, |table| table.schema().fields().len() as u64),
             maybe_numbers(part, |table| table.declared().map(|table| table.schema_version.into())),
             times(part, |table| table.declared().map(|table| table.created_micros)),
-            maybe_texts(part, |table| table.declared().map(|table| options(&table.options))),
+            maybe_texts(part, |table| table.declared().map(options)),
         ]
     })
 }
 
 /// As `WITH (…)` takes them.
-fn options(options: &TableOptions) -> String {
+pub(crate) fn options(table: &TableDef) -> String {
+    let options = &table.options;
     let time = |time: Option<std::time::Duration>| match time {
         Some(time) => humantime::format_duration(time).to_string(),
         None => "off".into(),
@@ -166,6 +167,10 @@ fn options(options: &TableOptions) -> String {
         Placement::Packed => "packed",
         Placement::File => "file",
     };
+    if table.kind == TableKind::Stream {
+        let max_rows = options.max_rows.map_or("'off'".to_owned(), |rows| rows.to_string());
+        return format!("ttl = '{}', max_rows = {max_rows}, durability = '{durability}'", time(options.ttl));
+    }
     format!(
         "flush_rows = {}, flush_bytes = {}, flush_interval = '{}', deleted_retention = '{}', durability = '{durability}', \
          placement = '{placement}'",

@@ -1,16 +1,21 @@
 //! The rows of an insert on their way into storage. Few of them become a write set at the end, as always; once there are
-//! more than a load takes at a time they turn into one, and from then on stream into files.
+//! more than a load takes at a time they turn into one, and from then on stream into files. Those of a stream table, which
+//! has no files, are held to the end, and there may be only so many.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{RecordBatch, UInt32Array},
+    compute::take_record_batch,
+};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use insula_proto::UserNo;
 use insula_storage::{
-    Filling, Load, Store, TableDef, WriteSet,
+    Filling, Load, Store, TableDef, TableKind, WriteSet,
     load::{Mode, Owners, Scope, compact, memory_of},
 };
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 pub(crate) struct Intake {
     store: Arc<Store>,
@@ -19,6 +24,8 @@ pub(crate) struct Intake {
     mode: Mode,
     /// Rows of the table, while they are few.
     held: Vec<RecordBatch>,
+    /// The same of many users, of a stream table.
+    owned: Vec<(RecordBatch, Owners)>,
     bytes: usize,
     load: Option<Load>,
     memory: MemoryReservation,
@@ -38,6 +45,7 @@ impl Intake {
             scope,
             mode,
             held: Vec::new(),
+            owned: Vec::new(),
             bytes: 0,
             load: None,
             memory: MemoryConsumer::new("insert").register(pool),
@@ -53,10 +61,9 @@ impl Intake {
         if self.load.is_some() {
             return self.add_owned(rows, Owners::One(user)).await;
         }
-        self.bytes += memory_of(&rows);
-        self.memory.try_resize(self.bytes)?;
+        self.hold(memory_of(&rows))?;
         self.held.push(rows);
-        if self.bytes > self.store.load_bytes() {
+        if self.table.kind != TableKind::Stream && self.bytes > self.store.load_bytes() {
             for rows in std::mem::take(&mut self.held) {
                 self.add_owned(rows, Owners::One(user)).await?;
             }
@@ -66,6 +73,12 @@ impl Intake {
 
     /// Rows with their users. Those of many users are a load however few they are: one file, one commit.
     pub async fn add_owned(&mut self, rows: RecordBatch, owners: Owners) -> Result<()> {
+        if self.table.kind == TableKind::Stream {
+            let rows = compact(rows);
+            self.hold(memory_of(&rows))?;
+            self.owned.push((rows, owners));
+            return Ok(());
+        }
         let load = match &mut self.load {
             Some(load) => load,
             None => self.load.insert(self.store.load(&self.table, self.scope, self.mode).await?),
@@ -75,8 +88,24 @@ impl Intake {
         Ok(())
     }
 
+    fn hold(&mut self, more: usize) -> Result<()> {
+        self.bytes += more;
+        let most = self.store.stream_bytes();
+        if self.table.kind == TableKind::Stream && self.bytes > most {
+            let message = format!(
+                "one statement may bring {most} bytes of rows into a stream table, and this one brings more: send them in \
+                 several statements, or keep them in a user table"
+            );
+            return Err(Error::new(ErrorKind::ResourceExhausted, message));
+        }
+        Ok(self.memory.try_resize(self.bytes)?)
+    }
+
     /// Puts the rows into their table, all or nothing.
     pub async fn commit(self) -> Result<u64> {
+        if !self.owned.is_empty() {
+            return self.commit_owned().await;
+        }
         let (store, table, scope) = (Arc::clone(&self.store), Arc::clone(&self.table), self.scope);
         match (self.filling()?, scope) {
             (Filling::Load(load), _) => Ok(load.finish().await?.rows),
@@ -86,6 +115,23 @@ impl Intake {
             }
             _ => Ok(0),
         }
+    }
+
+    /// The rows of many users in a stream table: a set for each of them, and one commit.
+    async fn commit_owned(mut self) -> Result<u64> {
+        let mut sets: BTreeMap<u64, WriteSet> = BTreeMap::new();
+        for (rows, owners) in std::mem::take(&mut self.owned) {
+            for (user, rows) in by_owner(&rows, &owners)? {
+                let set = sets.entry(user).or_insert_with(|| WriteSet::new(Arc::clone(&self.table), UserNo(user)));
+                match self.mode {
+                    Mode::Insert => set.insert(&rows)?,
+                    Mode::Replace => set.replace(&rows)?,
+                }
+            }
+            self.memory.try_resize(self.bytes + sets.values().map(WriteSet::memory).sum::<usize>())?;
+        }
+        let lock = self.store.lock_all(&self.table).await;
+        Ok(self.store.commit_many(&lock, sets.into_values().collect()).await?.rows)
     }
 
     /// The rows as the first ones of a table that is yet to appear.
@@ -105,4 +151,17 @@ impl Intake {
         }
         Ok(Filling::Set(set))
     }
+}
+
+fn by_owner(rows: &RecordBatch, owners: &Owners) -> Result<Vec<(u64, RecordBatch)>> {
+    let users = match owners {
+        Owners::One(user) => return Ok(vec![(user.0, rows.clone())]),
+        Owners::Each(users) => users.values(),
+    };
+    let mut places: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    for (place, user) in (0u32..).zip(users) {
+        places.entry(*user).or_default().push(place);
+    }
+    let of = |(user, places)| Ok((user, take_record_batch(rows, &UInt32Array::from_iter_values::<Vec<u32>>(places))?));
+    places.into_iter().map(of).collect()
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::Flusher;
-use crate::{ErrorKind, TableDef, hot::tables::Load, jobs::JobKind};
+use crate::{ErrorKind, TableDef, TableKind, hot::tables::Load, jobs::JobKind};
 
 /// How often ages are looked at; rows and bytes are told at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ fn is_due(table: &TableDef, load: Load, now_micros: i64, is_crowded: bool) -> bo
     let age = age.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
     let old = age.zip(options.flush_interval).is_some_and(|(age, interval)| age >= interval);
     let full = load.rows >= options.flush_rows || load.bytes >= options.flush_bytes;
-    load.rows > 0 && (full || old || is_crowded)
+    table.kind != TableKind::Stream && load.rows > 0 && (full || old || is_crowded)
 }
 
 #[cfg(test)]

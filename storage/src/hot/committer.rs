@@ -12,6 +12,7 @@
 mod thread;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 use super::{
     db::{Batch, Db, Family},
     record,
-    tables::{Tables, record_key},
+    tables::{Load, Tables, record_key},
 };
 use crate::{Durability, Error, ErrorKind, Result, Stamp, TableDef, clock::Clock, store::Ids};
 use thread::Thread;
@@ -78,6 +79,8 @@ enum After {
     Altered(Arc<TableDef>),
     Restored(Tables),
     Flushed(TableId, Generation),
+    /// Row versions are gone, so much of each generation.
+    Purged(TableId, BTreeMap<Generation, Load>, bool),
 }
 
 enum Work {
@@ -254,6 +257,18 @@ impl Committer {
     /// The batch that commits a manifest holding all generations up to `up_to`.
     pub async fn flushed(&self, table: TableId, up_to: Generation, batch: Batch) -> Result<()> {
         self.batch(batch, After::Flushed(table, up_to), true).await
+    }
+
+    /// The batch that takes row versions out of the hot tier, so much of each generation. `seen`: they were visible, so what
+    /// is remembered of them is true no longer.
+    pub async fn purged(
+        &self,
+        table: TableId,
+        gone: BTreeMap<Generation, Load>,
+        seen: bool,
+        batch: Batch,
+    ) -> Result<()> {
+        self.batch(batch, After::Purged(table, gone, seen), true).await
     }
 
     /// Definition, first rows, and the end of the table that it replaces: all of it or nothing.

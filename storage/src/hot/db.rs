@@ -54,7 +54,7 @@ pub(crate) enum Op {
 /// Changes that become durable together.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Batch {
-    pub(super) ops: Vec<Op>,
+    pub(crate) ops: Vec<Op>,
 }
 
 impl Batch {

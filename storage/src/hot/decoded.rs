@@ -12,6 +12,7 @@ use std::sync::{
 use arrow::array::RecordBatch;
 use insula_proto::{Seq, TableId, UserNo};
 
+use super::expiry::Floors;
 use crate::{HotKeys, cache::Cache, cold::Shadowed};
 
 /// Rows from which on an entry is worth its place.
@@ -39,6 +40,8 @@ struct Place {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum What {
     Keys,
+    /// The oldest rows of a stream table that are not too many.
+    Floors,
     /// Of the cold rows, those that the keys shadow.
     Shadowed,
     Rows {
@@ -52,6 +55,7 @@ pub(crate) enum What {
 
 enum Content {
     Keys(Arc<HotKeys>),
+    Floors(Arc<Floors>),
     /// Not known yet; so many cold rows have been compared with the keys.
     Compared(AtomicU64),
     Shadowed(Arc<Shadowed>),
@@ -79,6 +83,19 @@ impl DecodedCache {
             (of, Content::Keys(keys)) if *of == moment => Some(Arc::clone(keys)),
             _ => None,
         }
+    }
+
+    pub fn floors(&self, table: TableId, user: UserNo, moment: Moment) -> Option<Arc<Floors>> {
+        match &self.entries.get(&Place { table, user, what: What::Floors })?.as_ref() {
+            (of, Content::Floors(floors)) if *of == moment => Some(Arc::clone(floors)),
+            _ => None,
+        }
+    }
+
+    /// Finding them costs a look at all keys, however little there is to remember of it.
+    pub fn keep_floors(&self, table: TableId, user: UserNo, moment: Moment, floors: &Floors) {
+        let place = Place { table, user, what: What::Floors };
+        self.keep(place, moment, Content::Floors(Arc::new(floors.clone())), floors.memory());
     }
 
     pub fn rows(&self, table: TableId, user: UserNo, what: &What, moment: Moment) -> Option<Arc<[RecordBatch]>> {

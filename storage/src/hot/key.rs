@@ -32,6 +32,8 @@ use crate::{Error, ErrorKind, Result, TableDef};
 pub(crate) const PREFIX: usize = 18;
 /// Bytes after it.
 pub(crate) const SUFFIX: usize = 8;
+/// Where a stored key's user begins: before it lies the generation, in which alone two versions' keys may differ.
+pub(crate) const USER_AT: usize = 10;
 const SHARD: u16 = 0;
 
 /// What all rows of one user in one generation begin with.
@@ -95,6 +97,12 @@ pub(crate) fn split(stored: &[u8]) -> Result<Parts<'_>> {
         key,
         seq: Seq(!u64::from_be_bytes(*seq)),
     })
+}
+
+/// What all versions of one user's key share, whatever their generation.
+pub(crate) fn user_and_key(stored: &[u8]) -> Result<&[u8]> {
+    let short = || Error::new(ErrorKind::DataLoss, "a key of the hot tier is cut short");
+    stored.get(USER_AT..stored.len().saturating_sub(SUFFIX)).ok_or_else(short)
 }
 
 /// Completes a key that was made before its commit: generation and sequence number are known only now.

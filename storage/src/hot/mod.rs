@@ -3,7 +3,8 @@
 //! `key` and `value` say how a row lies on disk (`decode` reads it back, `raw` takes arrays apart), `record` frames
 //! what is no row, `db` is the database under them, `committer` the only writer, `tables` what is known of each table
 //! in memory, `scan` the ways to read, `bounds` what keys a reader wants. `decoded` remembers decoded rows between
-//! statements, and `last_writes` says until when they are true. `pending` are rows of transactions that are not
+//! statements, and `last_writes` says until when they are true. `expiry` says which rows of a stream table are gone, and
+//! `garbage` finds what of them lies on disk still. `pending` are rows of transactions that are not
 //! committed yet, and lie in memory alone.
 
 pub mod bounds;
@@ -12,7 +13,9 @@ pub(crate) mod committer;
 pub(crate) mod db;
 pub(crate) mod decode;
 pub(crate) mod decoded;
+pub(crate) mod expiry;
 pub(crate) mod fuzz;
+pub(crate) mod garbage;
 pub mod key;
 pub(crate) mod last_writes;
 mod logs;

@@ -9,6 +9,7 @@ use std::{ops::Range, sync::Arc};
 use insula_proto::Seq;
 
 use super::{bounds::KeyRange, committer, key, value};
+use crate::Result;
 
 /// The number of every pending row: above all that are given out, so that it is the newest version of its key.
 pub(crate) const PENDING: Seq = Seq(i64::MAX.cast_unsigned());
@@ -117,6 +118,12 @@ pub(crate) fn keys(runs: &[Arc<Run>]) -> Vec<&[u8]> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// Whether a row of them is soft-deleted.
+pub(crate) fn deletes(runs: &[Arc<Run>]) -> Result<bool> {
+    let mut rows = runs.iter().flat_map(|run| (0..run.len()).filter_map(|at| run.item(at)));
+    rows.try_fold(false, |any, (_, row)| Ok(any || value::Header::read(row)?.deleted))
 }
 
 /// The newest version of each key for the committer, and of which versions of the definition they are.

@@ -15,15 +15,14 @@ use super::{
     bounds::{KeyBounds, KeyRange},
     db::{Cursor, Family, Snapshot},
     decode::RowDecoder,
-    key::{self, KeyRows},
+    expiry::Expiry,
+    key::{self, KeyRows, USER_AT},
     pending::{RunCursor, Runs},
     value::Header,
 };
 use crate::{Error, ErrorKind, Result, TableDef};
 pub(crate) use lookup::{Lookup, Presence};
 
-/// Where a stored key's user begins: before it lies the generation, in which alone two versions' keys may differ.
-const USER_AT: usize = 10;
 /// Keys that a look at the bounds seeks one by one, on the caller's thread.
 const SOUGHT: usize = 64;
 /// Older versions stepped over before a seek past all of them is worth its price.
@@ -60,32 +59,47 @@ impl Walk {
 }
 
 /// The newest version of each (user, key), in their order.
-struct Merge {
+pub(super) struct Merge {
     /// Of equal keys and numbers, which only pending rows have, the first one's row is the newest.
     walks: Vec<Walk>,
-    /// User and key of the row last yielded; empty before the first.
+    /// Which of them stands at the present row.
+    at: Option<usize>,
+    /// User and key of the present row; empty before the first.
     last: Vec<u8>,
 }
 
 impl Merge {
     /// The cursors stand at their first keys.
     fn new(walks: Vec<Walk>) -> Self {
-        Self { walks, last: Vec::new() }
+        Self { walks, at: None, last: Vec::new() }
     }
 
-    fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+    pub(super) fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+        self.advance()?;
+        self.row()
+    }
+
+    /// Moves to the next row; false at the end.
+    fn advance(&mut self) -> Result<bool> {
         if !self.last.is_empty() {
             for walk in &mut self.walks {
                 walk.skip(&self.last)?;
             }
         }
-        let items = self.walks.iter().filter_map(Walk::item);
-        let next = items.min_by(|(a, _), (b, _)| a.get(USER_AT..).cmp(&b.get(USER_AT..)));
-        let Some((stored, value)) = next else { return Ok(None) };
-        let parts = key::split(stored)?;
-        self.last.clear();
-        self.last.extend_from_slice(&stored[USER_AT..stored.len() - key::SUFFIX]);
-        Ok(Some((parts, value)))
+        let items = self.walks.iter().enumerate().filter_map(|(at, walk)| Some((at, walk.item()?.0)));
+        let next = items.min_by(|(_, a), (_, b)| a.get(USER_AT..).cmp(&b.get(USER_AT..)));
+        self.at = next.map(|(at, _)| at);
+        if let Some((_, stored)) = next {
+            self.last.clear();
+            self.last.extend_from_slice(key::user_and_key(stored)?);
+        }
+        Ok(self.at.is_some())
+    }
+
+    /// The present row; `None` at the end.
+    fn row(&self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
+        let item = self.at.and_then(|at| self.walks.get(at)).and_then(Walk::item);
+        item.map(|(stored, value)| Ok((key::split(stored)?, value))).transpose()
     }
 }
 
@@ -122,12 +136,14 @@ pub(crate) struct UserHot {
     pub generations: RangeInclusive<u32>,
     /// What the reader's own transaction has not committed yet.
     pub pending: Runs,
+    /// Of a stream table: which rows are gone.
+    pub expiry: Option<Arc<Expiry>>,
 }
 
 impl UserHot {
     /// A cursor at the user's first key of the range in one generation. Whatever the range says, the user's prefix
     /// bounds it on both sides.
-    fn cursor(&self, generation: u32, range: &KeyRange, total_order: bool) -> Result<Cursor> {
+    pub(super) fn cursor(&self, generation: u32, range: &KeyRange, total_order: bool) -> Result<Cursor> {
         let prefix = self.prefix(generation);
         let lower = [prefix.as_slice(), &range.lower].concat();
         let upper = self.upper(&prefix, range);
@@ -164,15 +180,27 @@ impl UserHot {
         Ok(Merge::new(pending.chain(stored).collect::<Result<_>>()?))
     }
 
+    /// The newest version of each key, those that are gone included.
+    pub(super) fn newest_versions(&self) -> Result<Merge> {
+        self.merge(&KeyRange::default())
+    }
+
+    /// Without what the reader's own transaction has not committed.
+    pub(super) fn committed(&self) -> Self {
+        Self { pending: Runs::default(), ..self.clone() }
+    }
+
     fn source(&self, wanted: &KeyBounds) -> Result<Source> {
         Ok(match wanted {
-            KeyBounds::All | KeyBounds::Range(_) => Source::Merge(self.merge(&wanted.range())?),
+            KeyBounds::All | KeyBounds::Range(_) => {
+                Source::Merge { merge: self.merge(&wanted.range())?, hot: self.clone() }
+            }
             KeyBounds::Keys(keys) => Source::Keys { lookup: self.lookup(), keys: Arc::clone(keys), at: 0 },
         })
     }
 
     /// The last line of defence behind the iterator bounds: a foreign row fails the query, it is never filtered out.
-    fn guard(&self, row: &key::Parts<'_>) -> Result<()> {
+    pub(super) fn guard(&self, row: &key::Parts<'_>) -> Result<()> {
         if row.user == self.user && row.table == self.table.id {
             return Ok(());
         }
@@ -180,7 +208,7 @@ impl UserHot {
     }
 
     /// Of the wanted keys that are here, the smallest and the largest. Of more than a few single keys, the bounds are
-    /// those of what lies between them.
+    /// those of what lies between them; rows of a stream table that are gone may still count.
     pub fn span(&self, wanted: &KeyBounds) -> Result<Option<HotSpan>> {
         match wanted {
             KeyBounds::Keys(keys) if keys.len() <= SOUGHT => self.sought(keys),
@@ -250,8 +278,8 @@ impl UserHot {
     /// Number of keys, and the bytes of their newest versions.
     pub fn size(&self) -> Result<(u64, u64)> {
         let (mut rows, mut bytes) = (0, 0);
-        let mut merge = self.merge(&KeyRange::default())?;
-        while let Some((row, value)) = merge.next()? {
+        let mut source = self.source(&KeyBounds::All)?;
+        while let Some((row, value)) = source.next()? {
             self.guard(&row)?;
             rows += 1;
             bytes += (key::PREFIX + row.key.len() + key::SUFFIX + value.len()) as u64;
@@ -313,16 +341,25 @@ impl UserRows {
     }
 }
 
-/// The newest versions of a user's keys, ascending: of those in a range, or of single ones.
+/// The newest versions of a user's keys that are there, ascending: of those in a range, or of single ones.
 enum Source {
-    Merge(Merge),
+    Merge { merge: Merge, hot: UserHot },
     Keys { lookup: Lookup, keys: Arc<KeyRows>, at: usize },
 }
 
 impl Source {
     fn next(&mut self) -> Result<Option<(key::Parts<'_>, &[u8])>> {
         match self {
-            Self::Merge(merge) => merge.next(),
+            Self::Merge { merge, hot } => {
+                while merge.advance()? {
+                    if let Some((row, value)) = merge.row()?
+                        && hot.shows(&row, value)?
+                    {
+                        break;
+                    }
+                }
+                merge.row()
+            }
             Self::Keys { lookup, keys, at } => {
                 while *at < keys.len() {
                     *at += 1;

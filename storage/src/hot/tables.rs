@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::{changes::Changes, last_writes::LastWrites, record};
-use crate::{Error, ErrorKind, Result, TableDef, read::state::States};
+use crate::{Error, ErrorKind, Result, TableDef, TableKind, read::state::States};
 
 /// Keys of the `meta` column family. The first byte tells the kind; it is never reused.
 pub(crate) mod record_key {
@@ -84,6 +84,8 @@ pub(crate) struct Load {
     pub bytes: u64,
     /// Commit time of the oldest.
     pub oldest_micros: Option<i64>,
+    /// Of the newest; `None`: unknown, or there are none.
+    pub newest_micros: Option<i64>,
 }
 
 impl Load {
@@ -94,6 +96,13 @@ impl Load {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        self.newest_micros = self.newest_micros.max(other.newest_micros);
+    }
+
+    /// Takes out what is gone of it.
+    fn subtract(&mut self, gone: Self) {
+        self.rows = self.rows.saturating_sub(gone.rows);
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
     }
 }
 
@@ -129,11 +138,18 @@ pub(crate) struct Tables {
     pub states: States,
     /// Told when a flush or a drop has made room.
     pub drained: Notify,
+    /// Told when stream tables have so much that what nobody sees of it should go.
+    pub kept_pressure: Notify,
     /// Of all tables.
     bytes: AtomicU64,
+    /// Those of stream tables among them, which no flush takes away.
+    kept: AtomicU64,
     /// What all tables together may have in the hot tier.
     most_bytes: u64,
 }
+
+/// Stream tables may have this part of what may be hot, so that the rest is always there for rows that will be flushed.
+const KEPT_PART: u64 = 2;
 
 /// Why a writer has to wait for a flush.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,6 +158,8 @@ pub(crate) enum Stall {
     Table(u64),
     /// All tables together have.
     All(u64),
+    /// Stream tables together have, and waiting for a flush would not help.
+    Kept(u64),
 }
 
 impl Tables {
@@ -153,25 +171,38 @@ impl Tables {
             changes: Changes::default(),
             states: States::default(),
             drained: Notify::new(),
+            kept_pressure: Notify::new(),
             bytes: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             most_bytes,
         }
     }
 
     /// Whether a writer of the table has to wait.
     pub fn stall(&self, table: TableId) -> Option<Stall> {
+        let entries = self.entries.read();
+        let entry = entries.get(&table)?;
+        if entry.def.kind == TableKind::Stream {
+            let limit = self.most_bytes / KEPT_PART;
+            return (self.kept.load(Ordering::Relaxed) >= limit).then_some(Stall::Kept(limit));
+        }
         if self.bytes.load(Ordering::Relaxed) >= self.most_bytes {
             return Some(Stall::All(self.most_bytes));
         }
-        let entries = self.entries.read();
-        let entry = entries.get(&table)?;
         let limit = entry.def.options.flush_bytes.saturating_mul(FLUSHES_BEHIND).max(ALWAYS_FREE);
         (entry.load().bytes >= limit).then_some(Stall::Table(limit))
     }
 
     /// Whether so much is hot that tables have to be flushed before they are due. Writers do not wait yet.
     pub fn is_crowded(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= self.most_bytes / 2
+        let kept = self.kept.load(Ordering::Relaxed);
+        let flushable = self.bytes.load(Ordering::Relaxed).saturating_sub(kept);
+        flushable >= self.most_bytes.saturating_sub(kept) / 2
+    }
+
+    /// The same of stream tables: whether what nobody sees of them should go before it is due.
+    pub fn is_kept_crowded(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) >= self.most_bytes / KEPT_PART / 2
     }
 
     /// Those with most in the hot tier first.
@@ -187,8 +218,18 @@ impl Tables {
         (self.bytes.load(Ordering::Relaxed), self.most_bytes)
     }
 
-    fn lost(&self, loads: impl Iterator<Item = Load>) {
-        self.bytes.fetch_sub(loads.map(|load| load.bytes).sum(), Ordering::Relaxed);
+    fn came(&self, kind: TableKind, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if kind == TableKind::Stream {
+            self.kept.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn went(&self, kind: TableKind, bytes: u64) {
+        if kind == TableKind::Stream {
+            self.kept.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.drained.notify_waiters();
     }
 
@@ -216,21 +257,23 @@ impl Tables {
     }
 
     pub fn insert(&self, def: Arc<TableDef>, active: Generation, loads: BTreeMap<Generation, Load>) {
-        self.bytes.fetch_add(loads.values().map(|load| load.bytes).sum(), Ordering::Relaxed);
+        self.came(def.kind, bytes_of(&loads));
         self.entries.write().insert(def.id, Entry { def, active, loads });
     }
 
     /// Takes over what another, just loaded, knows.
     pub(super) fn adopt(&self, other: Self) {
         self.bytes.fetch_add(other.bytes.into_inner(), Ordering::Relaxed);
+        self.kept.fetch_add(other.kept.into_inner(), Ordering::Relaxed);
         self.last_writes.found_unknown();
         self.entries.write().extend(other.entries.into_inner());
         self.pressure.notify_one();
     }
 
     pub(super) fn remove(&self, table: TableId) {
-        let removed = self.entries.write().remove(&table);
-        self.lost(removed.into_iter().flat_map(|entry| entry.loads.into_values()));
+        if let Some(removed) = self.entries.write().remove(&table) {
+            self.went(removed.def.kind, bytes_of(&removed.loads));
+        }
     }
 
     /// New options may make a flush due.
@@ -248,18 +291,33 @@ impl Tables {
     }
 
     pub(super) fn flushed(&self, table: TableId, up_to: Generation) {
-        let mut gone = BTreeMap::new();
         if let Some(entry) = self.entries.write().get_mut(&table) {
-            gone = entry.loads.extract_if(..=up_to, |_, _| true).collect();
+            let gone = entry.loads.extract_if(..=up_to, |_, _| true).collect();
+            self.went(entry.def.kind, bytes_of(&gone));
         }
-        self.lost(gone.into_values());
+    }
+
+    pub(super) fn purged(&self, table: TableId, gone: BTreeMap<Generation, Load>) {
+        if let Some(entry) = self.entries.write().get_mut(&table) {
+            let before = entry.load().bytes;
+            for (generation, gone) in gone {
+                entry.loads.entry(generation).or_default().subtract(gone);
+            }
+            entry.loads.retain(|_, load| load.rows > 0);
+            self.went(entry.def.kind, before.saturating_sub(entry.load().bytes));
+        }
+    }
+
+    /// The active generation of a table, and what each has.
+    pub fn generations(&self, table: TableId) -> Option<(Generation, BTreeMap<Generation, Load>)> {
+        self.entries.read().get(&table).map(|entry| (entry.active, entry.loads.clone()))
     }
 
     pub(super) fn wrote(&self, table: TableId, generation: Generation, more: Load) {
         let mut entries = self.entries.write();
         let Some(entry) = entries.get_mut(&table) else { return };
         let before = entry.load();
-        self.bytes.fetch_add(more.bytes, Ordering::Relaxed);
+        self.came(entry.def.kind, more.bytes);
         entry.loads.entry(generation).or_default().add(more);
         let after = entry.load();
         let options = &entry.def.options;
@@ -272,4 +330,8 @@ impl Tables {
             self.pressure.notify_one();
         }
     }
+}
+
+fn bytes_of(loads: &BTreeMap<Generation, Load>) -> u64 {
+    loads.values().map(|load| load.bytes).sum()
 }

@@ -6,7 +6,7 @@ use insula_proto::{TableId, UserNo};
 
 use super::Store;
 use crate::{
-    Alteration, Result, TableDef,
+    Alteration, Error, ErrorKind, Result, TableDef,
     cold::writer,
     fail_points::FailPoint,
     hot::{
@@ -34,7 +34,7 @@ impl Store {
     /// All actions or none; durable when it returns. No row is touched: each is read through the version under which
     /// it was written. Returns the definition as it is now.
     pub async fn alter_table(
-        &self,
+        self: &Arc<Self>,
         table: TableId,
         actions: &[Alteration],
         author: Option<UserNo>,
@@ -42,7 +42,9 @@ impl Store {
         let _alone = self.definitions.lock().await;
         let old = self.tables.get(table)?;
         let Some(altered) = old.altered(actions)? else { return Ok(old) };
+        self.check_name_is_free(&altered.def)?;
         writer::check(&altered.def)?;
+        let _nobody_writes = self.before_options(&old, &altered.def.options).await?;
         let def = Arc::new(altered.def);
         let mut batch = Batch::default();
         put_version(&mut batch, &def, altered.change, author, self.clock.now_micros())?;
@@ -50,6 +52,16 @@ impl Store {
         self.committer.alter(Arc::clone(&def), altered.needs_empty, batch).await?;
         FailPoint::AlterDone.reached()?;
         Ok(def)
+    }
+
+    /// Is no other table called as this one will be?
+    fn check_name_is_free(&self, def: &TableDef) -> Result<()> {
+        let is_other = |t: &Arc<TableDef>| t.id != def.id && t.namespace == def.namespace && t.name == def.name;
+        if !self.tables.all().iter().any(is_other) {
+            return Ok(());
+        }
+        let message = format!("table \"{}\" exists already", def.full_name());
+        Err(Error::new(ErrorKind::AlreadyExists, message))
     }
 
     /// The versions of a table, oldest first.

@@ -29,6 +29,7 @@ use crate::{
         value,
     },
     jobs::Jobs,
+    stream::{self, Streams},
     table::TableVersion,
 };
 
@@ -76,12 +77,16 @@ pub(super) async fn open(
         turns: Turns::default(),
         jobs: Jobs::default(),
     });
+    let decoded = Arc::new(DecodedCache::new(memory.hot_rows));
+    let streams = Arc::new(Streams::new(Arc::clone(&flusher), Arc::clone(&decoded)));
     let compactor = Compactor::new(Arc::clone(&flusher), Pace::new(config.compaction_bytes_per_second));
     let compactor = Arc::new(compactor);
     Ok(Arc::new(Store {
         compactions: compact::scheduler::Scheduler::start(&compactor, config.compaction),
         compactor,
         scheduler: Scheduler::start(Arc::clone(&flusher)),
+        stream_scheduler: stream::scheduler::Scheduler::start(&streams, config.compaction),
+        streams,
         meta: Meta::new(Arc::clone(&db), committer.clone()),
         locks: Locks::default(),
         erased: parking_lot::RwLock::default(),
@@ -94,7 +99,7 @@ pub(super) async fn open(
         cold,
         load_bytes: config.load_bytes.max(1),
         flusher,
-        decoded: Arc::new(DecodedCache::new(memory.hot_rows)),
+        decoded,
         stall_timeout: config.stall_timeout,
         stalls: Default::default(),
         ids,
@@ -157,6 +162,8 @@ fn count_rows(db: &Arc<Db>, table: TableId, writes: &LastWrites) -> Result<BTree
     match count_into(db, table, &mut loads, writes) {
         Err(error) if error.kind() == ErrorKind::DataLoss => {
             writes.found_unknown();
+            // What was not counted may be newer.
+            loads.values_mut().for_each(|load| load.newest_micros = None);
             tracing::error!(%table, "the hot rows of the table are damaged; insula check says more");
         }
         counted => counted?,
@@ -173,7 +180,8 @@ fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Loa
         let bytes = (stored.len() + value.len()) as u64;
         let oldest_micros = value::updated(value);
         writes.found(table, row.user, row.generation);
-        loads.entry(row.generation).or_default().add(Load { rows: 1, bytes, oldest_micros });
+        let load = Load { rows: 1, bytes, oldest_micros, newest_micros: oldest_micros };
+        loads.entry(row.generation).or_default().add(load);
         cursor.next()?;
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Back-pressure: writers wait where the hot tier would otherwise outgrow its flushes.
 //!
 //! They wait before they write, a bounded time; reads are never held up. A statement that is larger than all that may
-//! be hot passes as soon as there is room at all.
+//! be hot passes as soon as there is room at all. Rows of stream tables are never flushed: they have a share of their own,
+//! and whoever finds it full is refused at once.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -45,6 +46,11 @@ impl Store {
             tokio::pin!(drained);
             drained.as_mut().enable();
             let Some(stall) = self.tables.stall(table.id) else { return Ok(()) };
+            if let Stall::Kept(limit) = stall {
+                self.tables.kept_pressure.notify_one();
+                self.stalls.refused.fetch_add(1, Relaxed);
+                return Err(full(table, limit));
+            }
             self.tables.pressure.notify_one();
             let until = waiting.get_or_insert_with(|| Wait::begin(&self.stalls)).1 + self.stall_timeout;
             if timeout_at(until, drained).await.is_err() {
@@ -58,7 +64,7 @@ impl Store {
     fn stalled(&self, table: &TableDef, stall: Stall) -> Error {
         let (whose, limit) = match stall {
             Stall::Table(limit) => (format!("table \"{}\" has", table.full_name()), limit),
-            Stall::All(limit) => ("all tables together have".to_owned(), limit),
+            Stall::All(limit) | Stall::Kept(limit) => ("all tables together have".to_owned(), limit),
         };
         let message = format!(
             "write stall: {whose} {limit} bytes that are not flushed yet, and no flush made room within {:?}; try again",
@@ -66,6 +72,16 @@ impl Store {
         );
         Error::new(ErrorKind::Unavailable, message)
     }
+}
+
+/// Stream rows go when their time has come and not before, so nobody waits for that.
+fn full(table: &TableDef, limit: u64) -> Error {
+    let message = format!(
+        "stream tables together hold the {limit} bytes that they may have at most, and table \"{}\" is one of them; try \
+         again when rows have expired, or let them expire sooner: ALTER TABLE … SET (ttl = …, max_rows = …)",
+        table.full_name()
+    );
+    Error::new(ErrorKind::ResourceExhausted, message)
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub enum Alteration {
         column: String,
     },
     Options(TableOptions),
+    /// Within its namespace.
+    RenameTable {
+        to: String,
+    },
 }
 
 /// What the actions make of a definition.
@@ -90,6 +94,11 @@ impl TableDef {
                 Ok(Some(format!("ALTER COLUMN \"{column}\" DROP NOT NULL")))
             }
             Alteration::Options(options) => Ok(self.set_options(options)),
+            Alteration::RenameTable { to } if *to == self.name => Ok(None),
+            Alteration::RenameTable { to } => {
+                self.name.clone_from(to);
+                Ok(Some(format!("RENAME TO \"{to}\"")))
+            }
         }
     }
 

@@ -109,6 +109,8 @@ impl TableOptions {
             ("durability".into(), durability.into()),
             ("deleted_retention_micros".into(), micros(self.deleted_retention)),
             ("placement".into(), placement.into()),
+            ("ttl_micros".into(), micros(self.ttl)),
+            ("max_rows".into(), self.max_rows.map_or(OFF.to_owned(), |rows| rows.to_string())),
         ])
     }
 
@@ -128,6 +130,9 @@ impl TableOptions {
                 "durability" if value == "periodic" => options.durability = Durability::Periodic,
                 "placement" if value == "packed" => options.placement = Placement::Packed,
                 "placement" if value == "file" => options.placement = Placement::File,
+                "ttl_micros" => options.ttl = time()?,
+                "max_rows" if value == OFF => options.max_rows = None,
+                "max_rows" => options.max_rows = Some(number()?),
                 _ => return Err(wrong()),
             }
         }

@@ -67,6 +67,8 @@ fn records_round_trip() {
         durability: Durability::Periodic,
         deleted_retention: Some(Duration::from_micros(1)),
         placement: Placement::File,
+        ttl: Some(Duration::from_micros(2)),
+        max_rows: Some(7),
     };
     let record = def.to_record().unwrap();
     assert_eq!(TableDef::from_record(&record).unwrap(), def);

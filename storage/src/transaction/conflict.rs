@@ -9,7 +9,7 @@ use std::{collections::HashSet, sync::Arc};
 use insula_proto::Seq;
 
 use crate::{
-    Error, ErrorKind, Result, TableDef, TableSlice,
+    Error, ErrorKind, Result, TableDef, TableKind, TableSlice,
     hot::{
         pending::{self, Run},
         scan::Presence,
@@ -32,7 +32,9 @@ pub(super) async fn check(then: TableSlice, now: TableSlice, runs: &[Arc<Run>]) 
         let died = |e| Error::new(ErrorKind::Internal, "a look-up of keys died").with_source(e);
         tokio::task::spawn_blocking(work).await.map_err(died)??
     };
-    if absent.is_empty() || then.manifest().version == now.manifest().version {
+    // The rows of a stream go by themselves, with or without a change of the manifest.
+    let may_vanish = table.kind == TableKind::Stream || then.manifest().version != now.manifest().version;
+    if absent.is_empty() || !may_vanish {
         return Ok(());
     }
     let absent: Vec<&[u8]> = absent.iter().map(Vec::as_slice).collect();
@@ -57,9 +59,10 @@ fn hot(now: &TableSlice, last: Seq, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> 
     Ok(absent)
 }
 
-/// A row that lived at the snapshot and is nowhere now was deleted, and a compaction has dropped it already.
+/// A row that lived at the snapshot and is nowhere now was deleted, and a compaction has dropped it already; or it was a
+/// stream's, and has expired.
 async fn vanished(then: &TableSlice, now: &TableSlice, keys: &[&[u8]]) -> Result<()> {
-    if now.table().options.deleted_retention.is_none() {
+    if now.table().options.deleted_retention.is_none() && now.table().kind != TableKind::Stream {
         return Ok(());
     }
     let mut lookup = then.hot_rows().lookup();

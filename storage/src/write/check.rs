@@ -5,7 +5,7 @@ use std::sync::Arc;
 use insula_proto::Seq;
 
 use super::{Commit, WriteLock, WriteSet, primary};
-use crate::{Error, ErrorKind, Result, Store, TableSlice, hot::scan::Presence};
+use crate::{Error, ErrorKind, Result, Store, TableKind, TableSlice, hot::scan::Presence};
 
 /// Keys that are looked up on the caller's thread; more of them might block it for too long.
 pub(crate) const INLINE_KEYS: usize = 16;
@@ -21,12 +21,40 @@ pub(crate) async fn commit(store: &Arc<Store>, lock: &WriteLock, rows: WriteSet)
     }
     // First, since what the check finds is true only as long as nobody waits.
     store.room(&rows.table).await?;
-    // Fresh, since the statement's own view may be older than the last holder of the lock.
-    let rows = free(|rows| store.view().key_slice(&rows.table, rows.user), rows).await?;
+    let rows = ready(store, rows).await?;
     let (table, durability) = (rows.table.id, rows.table.options.durability);
     let encoded = rows.into_rows(&store.ids);
     let seq = store.committer.rows(table, durability, encoded, Box::new(Arc::clone(lock.held()))).await?;
     Ok(Commit { seq, rows: affected })
+}
+
+/// One commit for rows of many users in one table, under the lock of all of it.
+pub(crate) async fn commit_many(store: &Arc<Store>, lock: &WriteLock, sets: Vec<WriteSet>) -> Result<Commit> {
+    let Some(first) = sets.first() else { return Ok(Commit { seq: Seq(0), rows: 0 }) };
+    let table = Arc::clone(&first.table);
+    store.room(&table).await?;
+    let (mut affected, mut encoded) = (0, Vec::with_capacity(sets.len()));
+    for rows in sets {
+        if rows.table.id != table.id || !lock.held().covers(table.id, rows.user) {
+            return Err(Error::new(ErrorKind::Internal, "a commit came with the lock of another user or table"));
+        }
+        store.check_not_erased(rows.user, table.id)?;
+        affected += rows.affected();
+        encoded.push((table.id, ready(store, rows).await?.into_rows(&store.ids)));
+    }
+    let durability = table.options.durability;
+    let seq = store.committer.rows_of_all(encoded, durability, Box::new(Arc::clone(lock.held()))).await?;
+    Ok(Commit { seq, rows: affected })
+}
+
+/// What has to be true of the table before the rows are committed.
+async fn ready(store: &Arc<Store>, rows: WriteSet) -> Result<WriteSet> {
+    // By the options of now: under the lock they do not get looser.
+    let now =
+        if rows.table.kind == TableKind::Stream { store.tables.get(rows.table.id)? } else { rows.table().clone() };
+    store.streams.make_way(&now, rows.user, rows.entries.len() as u64, rows.entries.iter().any(|e| !e.live)).await?;
+    // Fresh, since the statement's own view may be older than the last holder of the lock.
+    free(|rows| store.view().key_slice(&now, rows.user), rows).await
 }
 
 /// Makes sure that no key which the set brings as new lives already in what `slice` gives.

@@ -16,7 +16,7 @@ use insula_storage::{Alteration, NewColumn, TableDef, table::stored_type};
 
 use super::{Request, options, table};
 use crate::{
-    Error, ErrorKind, Result,
+    Engine, Error, ErrorKind, Result,
     context::Context,
     sql::{SystemColumns, normalize, parts},
 };
@@ -24,8 +24,13 @@ use crate::{
 /// An action as far as it is known without the table's definition.
 enum Action {
     Known(Alteration),
-    SetDefault { column: String, sql: String },
+    SetDefault {
+        column: String,
+        sql: String,
+    },
     SetOptions(Vec<datafusion::sql::sqlparser::ast::SqlOption>),
+    /// As it was said, with or without its namespace.
+    RenameTable(Vec<String>),
 }
 
 pub(super) async fn alter(request: &Request<'_>, alter: AlterTable) -> Result<u64> {
@@ -73,8 +78,8 @@ async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec
             alter_column(context, &column_name, op).map(|a| vec![a])
         }
         AlterTableOperation::SetOptionsParens { options } => Ok(vec![Action::SetOptions(options)]),
-        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(_) | RenameTableNameKind::As(_) } => {
-            Err(Error::unimplemented("a table cannot be renamed yet; CREATE TABLE … AS SELECT and drop the old one"))
+        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) } => {
+            Ok(vec![Action::RenameTable(parts(&to)?)])
         }
         other => {
             Err(Error::unimplemented(format!("ALTER TABLE does not take {}", crate::statement::first_words(&other))))
@@ -157,17 +162,32 @@ fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Altera
             }
             Ok(Alteration::Default { column: column.clone(), default: Some(sql.clone()) })
         }
+        Action::RenameTable(to) => {
+            let namespace = [Engine::CATALOG.to_owned(), def.namespace.clone()];
+            match to.split_last() {
+                Some((name, within)) if !name.is_empty() && namespace.ends_with(within) => {
+                    Ok(Alteration::RenameTable { to: name.clone() })
+                }
+                _ => Err(Error::invalid(format!(
+                    "\"{}\" is no name in the namespace \"{}\", in which the table stays",
+                    to.join("."),
+                    def.namespace
+                ))),
+            }
+        }
         Action::SetOptions(list) => {
-            let given = options::change(def.options.clone(), list)?;
-            match given.kind {
-                Some(kind) if kind != def.kind => Err(Error::new(
+            if options::kind_of(list)?.is_some_and(|kind| kind != def.kind) {
+                return Err(Error::new(
                     ErrorKind::FailedPrecondition,
-                    "the kind of a table cannot be changed, since it says whose its rows are",
-                )),
-                _ if given.without_grants.is_some() => Err(Error::invalid(
+                    "the kind of a table cannot be changed, since it says whose its rows are and how long they stay",
+                ));
+            }
+            let given = options::change(def.kind, def.options.clone(), list)?;
+            match given.without_grants {
+                Some(_) => Err(Error::invalid(
                     "grants is an option of a table that is made; GRANT and REVOKE change those of one that is there",
                 )),
-                _ => Ok(Alteration::Options(given.options)),
+                None => Ok(Alteration::Options(given.options)),
             }
         }
     }

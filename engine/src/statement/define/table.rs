@@ -34,18 +34,8 @@ pub(super) async fn create(
     let context = request.context(named)?;
     let (namespace, name) = full_name(request, &parts(&create.name)?)?;
     context.tables.catalog.require_create(request.user, &namespace, "CREATE TABLE")?;
-    let given = options::parse(&create.table_options)?;
-    let kind = match (kind, given.kind) {
-        (Some(a), Some(b)) if a != b => {
-            return Err(Error::invalid("the table has two kinds: one before TABLE, one in WITH"));
-        }
-        (a, b) => a.or(b).unwrap_or(TableKind::User),
-    };
-    if kind == TableKind::Stream {
-        return Err(Error::unimplemented("stream tables are not there yet; use a user or shared table"));
-    }
-    let first = first_grants(request.user, kind, given.without_grants)?;
-    let options = given.options;
+    let options::Given { options, kind, without_grants } = options::parse(kind, &create.table_options)?;
+    let first = first_grants(request.user, kind, without_grants)?;
     let table = |columns, key| NewTable { namespace, name, kind, columns, key, options };
     match &create.query {
         None => {

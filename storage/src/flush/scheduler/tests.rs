@@ -31,7 +31,7 @@ fn a_table_is_due_by_rows_bytes_or_age() {
     };
     let timed = table(options.clone());
     let untimed = table(TableOptions { flush_interval: None, ..options });
-    let load = |rows, bytes| Load { rows, bytes, oldest_micros: Some(0) };
+    let load = |rows, bytes| Load { rows, bytes, oldest_micros: Some(0), newest_micros: Some(0) };
     let minute = 60_000_000;
     assert!(!is_due(&timed, load(9, 999), minute - 1, false));
     assert!(is_due(&timed, load(10, 1), 0, false));

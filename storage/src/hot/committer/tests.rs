@@ -103,7 +103,10 @@ async fn commits_get_their_numbers_in_order() {
     let load = bench.tables.load(TABLE);
     assert_eq!((load.rows, load.bytes, load.oldest_micros), (3, 3 * 47, Some(1000)));
     bench.committer.flushed(TABLE, Generation(1), Batch::default()).await.unwrap();
-    assert_eq!(bench.tables.load(TABLE), Load { rows: 1, bytes: 47, oldest_micros: Some(2000) });
+    assert_eq!(
+        bench.tables.load(TABLE),
+        Load { rows: 1, bytes: 47, oldest_micros: Some(2000), newest_micros: Some(2000) }
+    );
     // Numbers go on after a restart.
     bench.committer.stop().await.unwrap();
     let Bench { dir, db, tables, .. } = bench;

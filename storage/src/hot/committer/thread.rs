@@ -227,9 +227,9 @@ impl Thread {
             }
             Work::Alter { def, needs_empty, batch } => self.alter(def, needs_empty, batch, group),
             Work::Batch { batch, after, .. } => {
-                // Flushed generations are not those of a later reader, and a dropped table's number never comes back;
-                // whatever else removes rows has to be told to all.
-                if matches!(after, After::Nothing) && batch.touches(Family::Hot) {
+                // Flushed generations are not those of a later reader, a dropped table's number never comes back, and most
+                // that is purged was not visible; whatever else removes rows has to be told to all.
+                if matches!(after, After::Nothing | After::Purged(.., true)) && batch.touches(Family::Hot) {
                     self.parts.tables.last_writes.begin_all(Seq(self.last.seq + 1));
                 }
                 batch.write_into(&self.parts.db, &mut group.batch)?;
@@ -304,7 +304,7 @@ impl Thread {
 
     fn add_rows(&self, stamp: Stamp, generation: Generation, mut rows: Rows, group: &mut Group) -> Result<Load> {
         let Stamp { seq, updated_micros: micros } = stamp;
-        let mut load = Load { rows: 0, bytes: 0, oldest_micros: Some(micros) };
+        let mut load = Load { rows: 0, bytes: 0, oldest_micros: Some(micros), newest_micros: Some(micros) };
         let mut writer = None;
         for [start, middle, end] in rows.places {
             let (stored, row) = rows.bytes[start..end].split_at_mut(middle - start);
@@ -379,6 +379,7 @@ impl Thread {
             Effect::After(After::Altered(def)) => tables.altered(def),
             Effect::After(After::Restored(restored)) => tables.adopt(restored),
             Effect::After(After::Flushed(table, up_to)) => tables.flushed(table, up_to),
+            Effect::After(After::Purged(table, gone, _)) => tables.purged(table, gone),
         }
     }
 

@@ -43,8 +43,18 @@ impl Lookup {
         Ok(self.row(at)?.map(|(row, _)| row.seq))
     }
 
-    /// Where the newest version of a key is.
+    /// Where the newest version of a key is, if the row is there.
     pub fn find(&mut self, key: &[u8]) -> Result<Option<Place>> {
+        let found = self.locate(key)?;
+        let Some(place) = found.filter(|_| self.hot.expiry.is_some()) else { return Ok(found) };
+        let shows = match self.row(place)? {
+            Some((row, value)) => self.hot.shows(&row, value)?,
+            None => false,
+        };
+        Ok(shows.then_some(place))
+    }
+
+    fn locate(&mut self, key: &[u8]) -> Result<Option<Place>> {
         for (run, rows) in self.hot.pending.iter().enumerate() {
             if let Some(at) = rows.find(key) {
                 return Ok(Some(Place::Pending(run, at)));

@@ -61,7 +61,7 @@ impl Bench {
 
     fn hot(&self, user: u64, generations: RangeInclusive<u32>) -> UserHot {
         let (snapshot, table) = (Arc::clone(&self.snapshot), Arc::clone(&self.table));
-        UserHot { snapshot, table, user: UserNo(user), generations, pending: Vec::new() }
+        UserHot { snapshot, table, user: UserNo(user), generations, pending: Vec::new(), expiry: None }
     }
 
     fn rows(&self, user: u64, deleted: bool, batch_rows: usize) -> Vec<(i32, i32)> {

@@ -9,6 +9,8 @@ use crate::{
     cold::{fixture, manifest},
     hot::tests::new_table,
     load::{Mode, Owners, Scope},
+    notes::{self, ALICE, BOB},
+    table::TableOptions,
 };
 
 const USER: UserNo = UserNo(5);
@@ -223,5 +225,28 @@ async fn a_view_is_read_by_its_own_definition_or_a_later_one() {
     // The same after a freeze, which writes the record anew.
     store.flush(table.id).await.unwrap();
     assert_eq!(store.view().slice(&old, USER).map(drop).unwrap_err().kind(), ErrorKind::Stale);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_gets_a_name_that_is_free_and_keeps_its_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = notes::open(directory.path()).await;
+    let table = notes::notes(&store, TableOptions::default()).await;
+    notes::insert(&store, &table, ALICE, &[(1, "cold")]).await;
+    store.flush(table.id).await.unwrap();
+    notes::insert(&store, &table, ALICE, &[(2, "hot")]).await;
+    let rename = |to: &str| [Alteration::RenameTable { to: to.into() }];
+    let renamed = store.alter_table(table.id, &rename("letters"), Some(BOB)).await.unwrap();
+    assert_eq!((renamed.id, renamed.name.as_str()), (table.id, "letters"));
+    let other = notes::notes(&store, TableOptions::default()).await;
+    let taken = store.alter_table(other.id, &rename("letters"), None).await.unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(store.alter_table(other.id, &rename("notes"), None).await.unwrap().schema_version, 1, "nothing to do");
+    let store = notes::reopen(store, directory.path()).await;
+    let renamed = store.tables().into_iter().find(|t| t.name == "letters").unwrap();
+    assert_eq!(notes::live(&store, &renamed, ALICE).await, ["cold", "hot"]);
+    let history = store.history(renamed.id).unwrap();
+    assert_eq!(history.last().unwrap().change, "RENAME TO \"letters\"");
     store.close().await.unwrap();
 }
