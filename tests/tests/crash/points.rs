@@ -21,7 +21,7 @@ use super::workload::{self, Model, Totals, USERS, create_tables, no_orphans, use
 /// Points of statements that the work below does not have.
 const BY_HAND: [&str; 3] = ["backup.", "restore.", "erase."];
 /// A point that is not reached within this time is none.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// Rows of a table that is made by one statement.
 const SIDE_ROWS: usize = 50;
 
