@@ -123,6 +123,14 @@ impl Jobs {
         state.ended.push_back(Job { kind, table: table.map(name), at_micros, outcome: Outcome::Done(work) });
     }
 
+    /// What was done beside other things, and is not worth a place among the last jobs.
+    pub(crate) fn counted(&self, kind: JobKind, work: Work) {
+        let mut state = self.0.lock();
+        let total = state.totals.entry(kind).or_default();
+        total.done += 1;
+        total.work.add(work);
+    }
+
     /// Background work of the table failed; returns how long it is left alone, longer each time.
     pub(crate) fn failed(&self, kind: JobKind, table: &TableDef, at_micros: i64, error: &Error) -> Duration {
         let mut state = self.0.lock();

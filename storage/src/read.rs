@@ -179,6 +179,19 @@ impl TableSlice {
         self.hot.user
     }
 
+    /// To be awaited before rows are asked for on a thread that must not be held up: with `max_rows`, which of them are
+    /// there may take a look at all of the user's keys.
+    pub async fn settle(&self) -> Result<()> {
+        if self.hot.is_settled() {
+            return Ok(());
+        }
+        // Whoever wants only what is at hand polls once, and nothing is begun for them.
+        tokio::task::yield_now().await;
+        let hot = self.hot.clone();
+        let settled = tokio::task::spawn_blocking(move || hot.overflows()).await;
+        settled.map_err(|e| Error::new(ErrorKind::Internal, "a look at hot keys died").with_source(e))?.map(drop)
+    }
+
     /// Memcomparable bytes of the smallest and largest hot key, tombstones included; `None`: no hot rows. Two seeks a
     /// generation.
     pub fn hot_bounds(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {

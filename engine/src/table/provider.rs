@@ -173,6 +173,7 @@ impl TableProvider for UserTable {
         };
         let schema = Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()));
         let slice = self.view.get().slice(&self.def, self.owner).map_err(Error::from)?;
+        slice.settle().await.map_err(Error::from)?;
         if self.view.oracle {
             return Ok(Arc::new(OracleExec::new(slice, &columns, schema, self.deleted)));
         }

@@ -10,7 +10,7 @@ pub const TABLES: [&str; 8] = [
     "CREATE TABLE s (token TEXT PRIMARY KEY, t_id BIGINT, amount BIGINT NOT NULL)",
     "CREATE TABLE log (n BIGINT, tag TEXT)",
     "CREATE TABLE f (b INT, a TEXT, v BIGINT, PRIMARY KEY (b, a)) WITH (placement = 'file')",
-    "CREATE TABLE other.t (id BIGINT PRIMARY KEY, name TEXT)",
+    "CREATE STREAM TABLE other.t (id BIGINT PRIMARY KEY, name TEXT) WITH (ttl = '1 day', max_rows = 100000)",
     "CREATE SHARED TABLE pub (id BIGINT PRIMARY KEY, label TEXT)",
     "CREATE SHARED TABLE secret (id BIGINT PRIMARY KEY, label TEXT) WITH (grants = 'none')",
 ];

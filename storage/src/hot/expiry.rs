@@ -75,6 +75,16 @@ impl Expiry {
 }
 
 impl UserHot {
+    /// Whether it takes no look at all of the user's keys to say which rows are there.
+    pub(crate) fn is_settled(&self) -> bool {
+        let Some(expiry) = self.expiry.as_ref().filter(|expiry| expiry.max_rows.is_some()) else { return true };
+        let is_remembered = || {
+            let memory = expiry.memory.as_ref().filter(|_| self.pending.is_empty());
+            memory.is_some_and(|(memory, moment)| memory.floors(self.table.id, self.user, *moment).is_some())
+        };
+        expiry.floors.get().is_some() || is_remembered()
+    }
+
     /// Whether a row, the newest version of its key, is there.
     pub(super) fn shows(&self, row: &key::Parts<'_>, value: &[u8]) -> Result<bool> {
         let Some(expiry) = &self.expiry else { return Ok(true) };

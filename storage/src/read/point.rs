@@ -13,6 +13,7 @@ impl TableSlice {
     /// is none. With `deleted` false, a soft-deleted row is none. Ready at once where the cold tier remembers the key's
     /// block.
     pub async fn row(&self, keys: &KeyRows, projection: &[usize], deleted: bool) -> Result<Vec<ArrayRef>> {
+        self.settle().await?;
         match self.hot.row(keys.row(0), projection, deleted)? {
             Some(row) => Ok(row),
             None => self.cold_row(keys, projection, deleted).await,

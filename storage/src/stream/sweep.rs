@@ -10,7 +10,7 @@ use super::{Look, Streams};
 use crate::{
     Error, ErrorKind, Result, TableDef,
     hot::garbage::{self, Piece, Users},
-    jobs::Work,
+    jobs::{JobKind, Work},
     read::ReadView,
 };
 
@@ -39,7 +39,10 @@ impl Streams {
     pub(super) async fn sweep_user(self: &Arc<Self>, table: TableId, user: UserNo) -> Result<Work> {
         // Before: what is written meanwhile counts for the next time.
         self.written.lock().remove(&(table, user));
-        Ok(self.turn(table, Whose::One(user)).await?.0)
+        let (work, _) = self.turn(table, Whose::One(user)).await?;
+        // A part of writing rather than a job: there is one for every few hundred rows of each user.
+        self.flusher.jobs.counted(JobKind::Purge, work);
+        Ok(work)
     }
 
     /// All rows of a user go, those that they see too.
@@ -58,6 +61,7 @@ impl Streams {
         }
         let bytes = self.flusher.tables.load(table).bytes;
         self.looked.lock().insert(table, Look { bytes, at_micros: self.flusher.clock.now_micros() });
+        self.done(&*self.flusher.tables.get(table)?, work);
         Ok(work)
     }
 
@@ -68,8 +72,8 @@ impl Streams {
             let _turn = streams.flusher.turns.take(table).await?;
             let def = streams.flusher.tables.get(table)?;
             let (sender, mut pieces) = mpsc::channel(PIECES);
-            let (view, looked) = (streams.view(), Arc::clone(&def));
-            let looker = tokio::task::spawn_blocking(move || look(&view, &looked, whose, &sender));
+            let view = streams.view();
+            let looker = tokio::task::spawn_blocking(move || look(&view, &def, whose, &sender));
             let erases = matches!(whose, Whose::Erased(_));
             let (mut work, mut failed) = (Work::default(), Ok(()));
             while let Some(Piece { batch, gone, versions, bytes }) = pieces.recv().await {
@@ -83,9 +87,6 @@ impl Streams {
             drop(pieces);
             let next = looker.await.unwrap_or_else(|error| Err(died(error)));
             failed?;
-            if !erases {
-                streams.done(&def, work);
-            }
             Ok((work, next?))
         })
         .await

@@ -360,3 +360,19 @@ async fn a_full_share_refuses_writers_of_streams_alone() {
     );
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_row_by_its_key_is_not_at_hand_where_all_keys_would_have_to_be_looked_at() {
+    use futures::FutureExt;
+    let bench = Bench::new(capped(3)).await;
+    bench.insert(&[(1, "a"), (2, "b")]).await;
+    let slice = || bench.store.view().slice(&bench.table, ALICE).unwrap();
+    let at_hand = |slice: &crate::TableSlice| slice.row(&bench.key(2), &[4], false).now_or_never().map(Result::unwrap);
+    assert!(at_hand(&slice()).is_none(), "the thread that asks would be held up");
+    slice().settle().await.unwrap();
+    assert_eq!(at_hand(&slice()).unwrap()[0].len(), 1, "what was found is remembered");
+    bench.insert(&[(3, "c")]).await;
+    assert!(at_hand(&slice()).is_none());
+    assert_eq!(slice().row(&bench.key(2), &[4], false).await.unwrap()[0].len(), 1);
+    bench.store.close().await.unwrap();
+}

@@ -24,7 +24,7 @@ pub(super) async fn check(then: TableSlice, now: TableSlice, runs: &[Arc<Run>]) 
     let last = then.last()?;
     let table = Arc::clone(now.table());
     let keys: Vec<Vec<u8>> = pending::keys(runs).into_iter().map(<[u8]>::to_vec).collect();
-    let absent = if keys.len() <= INLINE_KEYS {
+    let absent = if keys.len() <= INLINE_KEYS && now.hot_rows().is_settled() {
         hot(&now, last, keys)?
     } else {
         let now = now.clone();
@@ -65,6 +65,7 @@ async fn vanished(then: &TableSlice, now: &TableSlice, keys: &[&[u8]]) -> Result
     if now.table().options.deleted_retention.is_none() && now.table().kind != TableKind::Stream {
         return Ok(());
     }
+    then.settle().await?;
     let mut lookup = then.hot_rows().lookup();
     let (mut lived, mut sought) = (Vec::new(), Vec::new());
     for key in keys {

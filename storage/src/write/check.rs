@@ -65,7 +65,7 @@ pub(crate) async fn free(slice: impl FnOnce(&WriteSet) -> Result<TableSlice>, ro
         return Ok(rows);
     }
     let slice = slice(&rows)?;
-    let (rows, absent) = if new.len() <= INLINE_KEYS {
+    let (rows, absent) = if new.len() <= INLINE_KEYS && slice.hot_rows().is_settled() {
         let absent = check_hot(&slice, &rows, new)?;
         (rows, absent)
     } else {
