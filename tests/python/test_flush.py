@@ -1,6 +1,7 @@
 """FLUSH: few files, the same answers, and a read that opens only its user's rows."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,3 +93,21 @@ def test_flush_is_for_who_may(alone):
     except Exception as error:
         assert "PermissionDenied" in str(error)
     assert users[0].rows("SELECT count(*) FROM app.t") == [(100,)]
+
+
+def test_flush_all_goes_on_without_a_table_that_is_dropped_meanwhile(alone):
+    server, admin, users = alone
+    names = [f"app.many{n:02}" for n in range(20)]
+    for name in names:
+        admin.change(f"CREATE TABLE {name} (id BIGINT PRIMARY KEY)")
+        users[0].change(f"INSERT INTO {name} VALUES (1)")
+    other = Login(server, "admin", ADMIN_PASSWORD)
+    with ThreadPoolExecutor(1) as pool:
+        flush = pool.submit(other.query, "FLUSH ALL")
+        while not list(server.data_dir.rglob("*.parquet")) and not flush.done():
+            admin.rows("SELECT 1")  # Each look is a round trip.
+        for name in reversed(names[-5:]):
+            admin.change(f"DROP TABLE {name}")
+        flushed = flush.result()
+    assert 16 <= flushed.num_rows <= 21
+    other.close()

@@ -129,12 +129,14 @@ impl Utility {
         let columns = match self {
             Self::FlushTable(name) => {
                 let context = request.context(SystemColumns::default())?;
-                flush(request, vec![Arc::clone(context.tables.definition(&name)?)]).await?
+                let table = Arc::clone(context.tables.definition(&name)?);
+                let report = request.engine.store().flush(table.id).await?;
+                flushed(request, &[(table, report)])
             }
             Self::FlushAll => {
                 let catalog = request.engine.catalog().snapshot();
-                let flushed = |table: &&Arc<TableDef>| table.kind != TableKind::Stream;
-                flush(request, catalog.visible_tables(request.user).filter(flushed).cloned().collect()).await?
+                let has_files = |table: &&Arc<TableDef>| table.kind != TableKind::Stream;
+                flush_all(request, catalog.visible_tables(request.user).filter(has_files)).await?
             }
             Self::CompactTable(name) => {
                 let context = request.context(SystemColumns::default())?;
@@ -190,24 +192,33 @@ impl Utility {
     }
 }
 
-/// A flush moves the rows of all users, so only an admin is told how many there were.
-async fn flush(request: &Request<'_>, tables: Vec<Arc<TableDef>>) -> Result<Vec<ArrayRef>> {
-    let mut reports: Vec<FlushReport> = Vec::with_capacity(tables.len());
-    for table in &tables {
-        reports.push(request.engine.store().flush(table.id).await?);
+async fn flush_all(request: &Request<'_>, tables: impl Iterator<Item = &Arc<TableDef>>) -> Result<Vec<ArrayRef>> {
+    let mut reports = Vec::new();
+    for table in tables {
+        match request.engine.store().flush(table.id).await {
+            Ok(report) => reports.push((Arc::clone(table), report)),
+            // Dropped since the list was made.
+            Err(error) if error.kind() == insula_storage::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(flushed(request, &reports))
+}
+
+/// A flush moves the rows of all users, so only an admin is told how many there were.
+fn flushed(request: &Request<'_>, reports: &[(Arc<TableDef>, FlushReport)]) -> Vec<ArrayRef> {
     let told = request.user.role == Role::Admin;
     let counts = |count: fn(&FlushReport) -> u64| -> ArrayRef {
-        Arc::new(reports.iter().map(|r| told.then(|| count(r).cast_signed())).collect::<Int64Array>())
+        Arc::new(reports.iter().map(|(_, report)| told.then(|| count(report).cast_signed())).collect::<Int64Array>())
     };
-    Ok(vec![
-        texts(tables.iter().map(|t| t.namespace.as_str())),
-        texts(tables.iter().map(|t| t.name.as_str())),
+    vec![
+        texts(reports.iter().map(|(table, _)| table.namespace.as_str())),
+        texts(reports.iter().map(|(table, _)| table.name.as_str())),
         counts(|r| r.rows),
         counts(|r| r.files),
         counts(|r| r.bytes),
         counts(|r| r.replaced),
-    ])
+    ]
 }
 
 /// Flushes first: all rows of the table are to lie in one sorted run. Counts are told as by a flush.
