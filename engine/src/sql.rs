@@ -4,12 +4,13 @@
 pub(crate) mod command;
 mod depth;
 pub(crate) mod execute_as;
+mod merges;
 pub(crate) mod redact;
 pub(crate) mod types;
 pub(crate) mod wildcard;
 
 use datafusion::sql::sqlparser::{
-    ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement as Ast},
+    ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement as Ast, TableAliasWithoutColumns},
     dialect::{Dialect, GenericDialect},
     keywords::Keyword,
     parser::{Parser, ParserError},
@@ -89,6 +90,8 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
+    let alias = merges::take_alias(&mut tokens);
+    merges::name_nothing(&mut tokens);
     let secrets = secrets(&tokens);
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let hide = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "'***'"));
@@ -108,6 +111,10 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
         )));
     }
     types::keep_digits(&mut ast);
+    let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
+    if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {
+        insert.table_alias = Some(TableAliasWithoutColumns { explicit: true, alias });
+    }
     Ok(match (kind, ast) {
         (kind, ast @ Ast::CreateTable(_)) => Statement::CreateTable(Box::new(ast), kind),
         (_, ast) => Statement::Sql(Box::new(ast)),
@@ -231,6 +238,9 @@ pub(crate) fn parts(name: &ObjectName) -> Result<Vec<String>> {
 pub(crate) fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
+
+/// What `DO NOTHING` of MERGE is called in the syntax tree.
+pub(crate) const NOTHING: &str = "(nothing)";
 
 /// Is this the keyword `DEFAULT`, standing where a value is expected?
 pub(crate) fn is_default_keyword(expr: &Expr) -> bool {

@@ -306,7 +306,7 @@ fn classify(statement: Statement, named: SystemColumns) -> Result<Work> {
     wildcard::expand(&mut ast, named)?;
     match ast {
         ast @ (Ast::Query(_) | Ast::Explain { .. }) => Ok(Work::Query(Box::new(ast))),
-        ast @ (Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Truncate(_)) => {
+        ast @ (Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) | Ast::Truncate(_)) => {
             Write::new(ast).map(Box::new).map(Work::Write)
         }
         ast @ (Ast::CreateSchema { .. }

@@ -24,7 +24,7 @@ mod wrapper;
 pub(crate) use cold::OBJECT_STORE_URL;
 pub(crate) use point::PointRead;
 pub(crate) use provider::UserTable;
-pub(crate) use resolver::{CatalogList, Tables, is_target_name, owner_of, target_name};
+pub(crate) use resolver::{CatalogList, Tables, filled_name, is_target_name, owner_of, target_name};
 pub(crate) use seen::SeenTables;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod by_key;
 mod insert;
 mod intake;
+mod merge;
 mod plan;
 mod target;
 
@@ -13,7 +14,7 @@ use arrow::array::RecordBatch;
 use datafusion::{
     execution::memory_pool::{MemoryConsumer, MemoryReservation},
     logical_expr::LogicalPlan,
-    sql::sqlparser::ast::{Delete, Insert, Statement as Ast, Update},
+    sql::sqlparser::ast::{Delete, Insert, Merge, Statement as Ast, Update},
 };
 use futures::TryStreamExt;
 use insula_storage::{TableDef, Transaction, WriteSet, load::Scope};
@@ -31,6 +32,7 @@ use crate::{
     transaction::{Moment, Turn, too_large},
 };
 pub(crate) use intake::Intake;
+use merge::conflict;
 use plan::Effect;
 pub(crate) use plan::{WritePlan, rows};
 
@@ -38,17 +40,22 @@ pub(crate) use plan::{WritePlan, rows};
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Insert(Insert),
+    /// An INSERT that changes or passes over the rows whose key lives.
+    Upsert(Insert),
     Update(Box<Update>),
     Delete(Delete),
+    Merge(Box<Merge>),
 }
 
 impl Write {
     pub fn new(ast: Ast) -> Result<Self> {
         target::refuse_target_names(&ast)?;
         match ast {
+            Ast::Insert(insert) if conflict::is_said(&insert) => Ok(Self::Upsert(insert)),
             Ast::Insert(insert) => Ok(Self::Insert(insert)),
             Ast::Update(update) => Ok(Self::Update(Box::new(update))),
             Ast::Delete(delete) => Ok(Self::Delete(delete)),
+            Ast::Merge(merge) => Ok(Self::Merge(Box::new(merge))),
             Ast::Truncate(truncate) => target::delete_of(truncate).map(Self::Delete),
             _ => Err(Error::internal("not a statement that writes")),
         }
@@ -58,6 +65,8 @@ impl Write {
     pub fn plan(&self, context: &Context) -> Result<WritePlan> {
         match self {
             Self::Insert(insert) => insert::plan(context, insert),
+            Self::Upsert(insert) => conflict::plan(context, insert),
+            Self::Merge(merge) => merge::statement::plan(context, merge),
             Self::Update(update) => plan::update(context, update),
             Self::Delete(delete) => plan::delete(context, delete),
         }
@@ -65,10 +74,10 @@ impl Write {
 
     /// The same of a statement that may read files, where its user may.
     pub async fn plan_with_files(&self, context: &Context) -> Result<WritePlan> {
-        if let Self::Insert(insert) = self
-            && let Some(source) = &insert.source
-        {
-            context.reach_of(source.as_ref()).await?;
+        match self {
+            Self::Insert(insert) | Self::Upsert(insert) => context.reach_of(&insert.source).await?,
+            Self::Merge(merge) => context.reach_of(&merge.source).await?,
+            Self::Update(_) | Self::Delete(_) => {}
         }
         self.plan(context)
     }
@@ -76,7 +85,8 @@ impl Write {
     /// How much it asks for with so many rows of parameters. `namespace`: of one-part names.
     pub fn weight(&self, parameters: usize, catalog: &Snapshot, namespace: &dyn Fn() -> Result<String>) -> Weight {
         let (target, selection, others) = match self {
-            Self::Insert(insert) => return weight::of_insert(insert, parameters),
+            Self::Insert(insert) | Self::Upsert(insert) => return weight::of_insert(insert, parameters),
+            Self::Merge(_) => return Weight::Heavy,
             Self::Update(update) => {
                 let reads_more = update.from.is_some() || weight::holds_query(&update.assignments);
                 (Some(&update.table), update.selection.as_ref(), reads_more)
@@ -87,8 +97,8 @@ impl Write {
         table.map_or(Weight::Heavy, |table| weight::of_change(table, selection, parameters))
     }
 
-    /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those of UPDATE and
-    /// DELETE see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
+    /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those that
+    /// change rows see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
     /// then.
     pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
         request.may_write().await?;
@@ -139,7 +149,7 @@ impl Write {
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
-            let Some(executions) = plan.executions(params)? else { return Ok(None) };
+            let Some(executions) = plan.executions(&context, params).await? else { return Ok(None) };
             match collect(request, &context, &plan, executions, turn.room()?).await {
                 Ok((set, memory)) => return turn.write(set, memory).await.map(Some),
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
@@ -163,14 +173,14 @@ impl Write {
     async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
         request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
-        let plan = self.plan(&context)?;
+        let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
         let store = request.engine.store();
         // In this order, so that nobody who holds a slot waits for a lock.
         request.running.rest();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
         request.running.enter().await?;
-        let Some(executions) = plan.executions(params)? else {
+        let Some(executions) = plan.executions(&context, params).await? else {
             let changes = self.run_in_turn(request, named, &context, params).await?;
             request.running.commits()?;
             changes.rows.commit_under(&lock).await?;
@@ -197,14 +207,21 @@ impl Write {
         for row in single_rows(params) {
             let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
             let context = Arc::new(request.at(moment).context(named)?);
-            let plan = self.plan(&context)?;
-            let executions = parameters::executions(plan.query(), &[row])?;
+            let plan = self.plan_with_files(&context).await?;
+            let executions = plan.executions(&context, &[row]).await?;
+            let executions = executions.ok_or_else(|| Error::internal("one row of parameters follows another"))?;
             let (set, _) = collect(request, &context, &plan, executions, usize::MAX).await?;
             changes.memory.try_resize(changes.rows.memory() + set.memory())?;
             changes.count += changes.rows.write(set).await?;
         }
         Ok(changes)
     }
+}
+
+struct Executions {
+    queries: Vec<LogicalPlan>,
+    /// Of rows that the queries hold.
+    _memory: MemoryReservation,
 }
 
 /// What the executions of one statement wrote, before its commit.
@@ -246,13 +263,13 @@ async fn collect(
     request: &Request<'_>,
     context: &Arc<Context>,
     plan: &WritePlan,
-    executions: Vec<LogicalPlan>,
+    executions: Executions,
     room: usize,
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
     let memory = MemoryConsumer::new("write").register(&context.pool());
-    for execution in executions {
+    for execution in executions.queries {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
             plan.add(&mut set, &batch)?;
@@ -285,13 +302,17 @@ impl WritePlan {
 
     /// The queries that find at one moment all that is written for these rows of parameters; `None` if one of them might
     /// see what another one did.
-    fn executions(&self, params: &[RecordBatch]) -> Result<Option<Vec<LogicalPlan>>> {
+    async fn executions(&self, context: &Arc<Context>, params: &[RecordBatch]) -> Result<Option<Executions>> {
         let many = params.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
-        match &self.effect {
-            Effect::Update(changed) if many => by_key::executions(&self.query, &self.table, changed, params),
-            Effect::Delete if many => by_key::executions(&self.query, &self.table, &[], params),
-            _ => parameters::executions(&self.query, params).map(Some),
-        }
+        let mut memory = MemoryConsumer::new("write").register(&context.pool());
+        let (query, table) = (&self.query, &self.table);
+        let queries = match &self.effect {
+            Effect::Update(changed) if many => by_key::executions(query, table, changed, params)?,
+            Effect::Delete if many => by_key::executions(query, table, &[], params)?,
+            Effect::Merge(merge) => merge.executions(context, query, table, params, &mut memory).await?,
+            _ => Some(parameters::executions(query, params)?),
+        };
+        Ok(queries.map(|queries| Executions { queries, _memory: memory }))
     }
 
     pub fn table(&self) -> &Arc<TableDef> {

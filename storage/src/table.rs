@@ -194,7 +194,7 @@ impl TableDef {
     }
 
     /// As messages name it.
-    pub(crate) fn full_name(&self) -> String {
+    pub fn full_name(&self) -> String {
         format!("{}.{}", self.namespace, self.name)
     }
 

@@ -9,6 +9,7 @@ pub enum Verb {
     Insert,
     Update,
     Delete,
+    Merge,
     Ingest,
     Create,
     Alter,
@@ -37,12 +38,13 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Select,
         Self::Explain,
         Self::Insert,
         Self::Update,
         Self::Delete,
+        Self::Merge,
         Self::Ingest,
         Self::Create,
         Self::Alter,
@@ -72,6 +74,7 @@ impl Verb {
             Self::Insert => "INSERT",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Merge => "MERGE",
             Self::Ingest => "INGEST",
             Self::Create => "CREATE",
             Self::Alter => "ALTER",
@@ -104,7 +107,9 @@ impl Verb {
         match self {
             Self::Create | Self::Alter | Self::Drop | Self::User | Self::Grant | Self::Revoke => true,
             Self::External | Self::Backup | Self::Restore | Self::Kill => true,
-            Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Ingest => false,
+            Self::Select | Self::Explain | Self::Insert | Self::Update | Self::Delete | Self::Merge | Self::Ingest => {
+                false
+            }
             Self::Begin | Self::Commit | Self::Rollback | Self::Savepoint => false,
             Self::Set | Self::Show | Self::Flush | Self::Compact | Self::Unknown => false,
         }

@@ -12,14 +12,14 @@ pub(super) fn plan(context: &Context, ast: Ast) -> Result<LogicalPlan> {
     let Ast::Explain { analyze, statement, .. } = &ast else { return context.plan(ast) };
     match statement.as_ref() {
         Ast::Query(_) => context.plan(ast),
-        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) if *analyze => {
+        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) if *analyze => {
             Err(Error::invalid("EXPLAIN ANALYZE would run a statement that writes; use EXPLAIN"))
         }
-        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) => {
+        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) => {
             let query = Write::new(statement.as_ref().clone())?.plan(context)?.query().clone();
             explain(query, &ast)
         }
-        _ => Err(Error::invalid("EXPLAIN takes SELECT, INSERT, UPDATE or DELETE")),
+        _ => Err(Error::invalid("EXPLAIN takes SELECT, INSERT, UPDATE, DELETE or MERGE")),
     }
 }
 

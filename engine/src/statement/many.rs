@@ -22,7 +22,7 @@ use crate::Result;
 const PARAMETERS: &str = "(parameters)";
 
 /// The plan over all rows at once, where its parameters stand in nothing but the single row of its VALUES.
-pub(super) fn over_rows(plan: &LogicalPlan, rows: &[RecordBatch]) -> Result<Option<LogicalPlan>> {
+pub(crate) fn over_rows(plan: &LogicalPlan, rows: &[RecordBatch]) -> Result<Option<LogicalPlan>> {
     if rows.iter().map(RecordBatch::num_rows).sum::<usize>() < 2 || !is_projected_row(plan)? {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ pub(crate) fn as_columns(expr: Expr) -> datafusion::error::Result<Expr> {
     Ok(named.data)
 }
 
-fn is_parameter(expr: &Expr) -> bool {
+pub(crate) fn is_parameter(expr: &Expr) -> bool {
     matches!(expr, Expr::Placeholder(_))
 }
 

@@ -19,7 +19,8 @@ impl Work {
             Self::Query(ast) if matches!(**ast, Ast::Explain { .. }) => Verb::Explain,
             Self::Query(_) => Verb::Select,
             Self::Write(write) => match **write {
-                Write::Insert(_) => Verb::Insert,
+                Write::Insert(_) | Write::Upsert(_) => Verb::Insert,
+                Write::Merge(_) => Verb::Merge,
                 Write::Update(_) => Verb::Update,
                 Write::Delete(_) => Verb::Delete,
             },

@@ -30,15 +30,22 @@ use crate::{
 /// The catalog name under which a statement that writes means its target. It resolves only where a target is set;
 /// whoever quoted it there would see the row ids of rows that are theirs.
 const TARGET_CATALOG: &str = "(target)";
+/// The same of a table that is filled: it says what new rows look like, and nobody reads it.
+const FILLED_CATALOG: &str = "(filled)";
 
-/// How the statement's own query names the table that it writes.
+/// How the statement's own query names the table that it changes.
 pub(crate) fn target_name(table: &TableDef) -> [&str; 3] {
     [TARGET_CATALOG, &table.namespace, &table.name]
 }
 
+/// How an INSERT names the table that it fills.
+pub(crate) fn filled_name(table: &TableDef) -> [&str; 3] {
+    [FILLED_CATALOG, &table.namespace, &table.name]
+}
+
 /// Does the name mean a target, whatever it is?
 pub(crate) fn is_target_name(parts: &[String]) -> bool {
-    parts.first().is_some_and(|catalog| catalog == TARGET_CATALOG)
+    parts.first().is_some_and(|catalog| [TARGET_CATALOG, FILLED_CATALOG].contains(&catalog.as_str()))
 }
 
 /// The one snapshot of a statement, taken when it is first needed, or its transaction's.
@@ -67,6 +74,7 @@ pub(crate) struct Tables {
     /// Shared with the providers, which must not hold this list, since it holds them.
     view: Arc<LazyView>,
     target: OnceLock<Arc<UserTable>>,
+    filled: OnceLock<Arc<UserTable>>,
     made: Mutex<Vec<Arc<UserTable>>>,
 }
 
@@ -81,8 +89,8 @@ impl Tables {
         oracle: bool,
     ) -> Arc<Self> {
         let view = Arc::new(LazyView { store, view: OnceLock::new(), oracle });
-        let (target, made) = Default::default();
-        Arc::new(Self { catalog, user: user.clone(), namespace, columns, deleted, view, target, made })
+        let (target, filled, made) = Default::default();
+        Arc::new(Self { catalog, user: user.clone(), namespace, columns, deleted, view, target, filled, made })
     }
 
     /// Reads at this moment instead of the one at which the first table is resolved.
@@ -95,7 +103,7 @@ impl Tables {
         owner_of(def, &self.user)
     }
 
-    /// Declares the table that an UPDATE or DELETE changes, before it is planned: with the hidden row id, and live rows
+    /// Declares the table whose rows a statement changes, before it is planned: with the hidden row id, and live rows
     /// only, since what is deleted cannot be changed again.
     pub fn set_changed(&self, def: &Arc<TableDef>) {
         let shape = Shape { columns: self.columns, deleted: false, row_id: true };
@@ -104,7 +112,7 @@ impl Tables {
 
     /// Declares the table that an INSERT fills, before it is planned, with the defaults of its columns.
     pub fn set_filled(&self, def: &Arc<TableDef>, defaults: Vec<(String, Expr)>) {
-        self.target.get_or_init(|| Arc::new(UserTable::filled(def, self.owner(def), Arc::clone(&self.view), defaults)));
+        self.filled.get_or_init(|| Arc::new(UserTable::filled(def, self.owner(def), Arc::clone(&self.view), defaults)));
     }
 
     /// Definition of the table that a name means.
@@ -132,8 +140,13 @@ impl Tables {
     }
 
     pub fn provider(&self, name: &TableReference) -> Result<Arc<UserTable>> {
-        if name.catalog() == Some(TARGET_CATALOG) {
-            let target = self.target.get().filter(|t| Some(t.def.namespace.as_str()) == name.schema());
+        let target = match name.catalog() {
+            Some(TARGET_CATALOG) => Some(&self.target),
+            Some(FILLED_CATALOG) => Some(&self.filled),
+            _ => None,
+        };
+        if let Some(target) = target {
+            let target = target.get().filter(|t| Some(t.def.namespace.as_str()) == name.schema());
             let target = target.filter(|t| t.def.name == name.table());
             return target
                 .cloned()

@@ -15,45 +15,55 @@ use crate::{
     context::Context,
     grants::Privilege,
     sql::{is_default_keyword, parts, quoted},
-    table::target_name,
+    table::filled_name,
 };
 
 pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
-    let TableObject::TableName(name) = &insert.table else {
-        return Err(Error::invalid("INSERT takes the name of a table"));
-    };
     let effect = effect(insert)?;
-    let table = Arc::clone(context.tables.definition(&parts(name)?)?);
-    context.tables.require(&table, Privilege::Insert)?;
+    let table = table(context, insert)?;
     if effect == Effect::Replace {
         context.tables.require(&table, Privilege::Update)?;
     }
-    let mut insert = insert.clone();
-    insert.replace_into = false;
-    insert.or = None;
-    check_columns(&table, &mut insert)?;
-    replace_default_keywords(&table, &mut insert)?;
-    context.tables.set_filled(&table, defaults(context, &table)?);
-    insert.table = TableObject::TableName(ObjectName::from(target_name(&table).map(quoted).to_vec()));
-    let LogicalPlan::Dml(dml) = context.plan(Ast::Insert(insert))? else {
-        return Err(Error::internal("INSERT was not planned as one"));
-    };
-    Ok(WritePlan { table, query: dml.input.as_ref().clone(), effect })
+    let query = proposed(context, &table, insert)?;
+    Ok(WritePlan { table, query, effect })
 }
 
 fn effect(insert: &Insert) -> Result<Effect> {
-    refuse_returning(insert.returning.is_some() || insert.output.is_some())?;
-    if insert.on.is_some() {
-        return Err(Error::unimplemented("ON CONFLICT is not there yet; use REPLACE INTO"));
-    }
-    if insert.overwrite || insert.partitioned.is_some() || insert.ignore || !insert.assignments.is_empty() {
-        return Err(Error::invalid("INSERT takes VALUES or a query"));
-    }
     match (insert.replace_into, insert.or) {
         (true, _) | (_, Some(SqliteOnConflict::Replace)) => Ok(Effect::Replace),
         (_, None) => Ok(Effect::Insert),
-        (_, Some(other)) => Err(Error::unimplemented(format!("INSERT {other} is not there; use INSERT or REPLACE"))),
+        (_, Some(other)) => Err(Error::unimplemented(format!(
+            "INSERT {other} is not there; use INSERT, OR REPLACE, OR IGNORE, or ON CONFLICT"
+        ))),
     }
+}
+
+/// The table that is filled, by a user who may do that.
+pub(super) fn table(context: &Context, insert: &Insert) -> Result<Arc<TableDef>> {
+    refuse_returning(insert.returning.is_some() || insert.output.is_some())?;
+    if insert.overwrite || insert.partitioned.is_some() || insert.ignore || !insert.assignments.is_empty() {
+        return Err(Error::invalid("INSERT takes VALUES or a query"));
+    }
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::invalid("INSERT takes the name of a table"));
+    };
+    let table = context.tables.definition(&parts(name)?)?;
+    context.tables.require(table, Privilege::Insert)?;
+    Ok(Arc::clone(table))
+}
+
+/// The rows that are to be inserted, with all declared columns.
+pub(super) fn proposed(context: &Context, table: &Arc<TableDef>, insert: &Insert) -> Result<LogicalPlan> {
+    let mut insert = insert.clone();
+    (insert.replace_into, insert.or, insert.on, insert.table_alias) = (false, None, None, None);
+    check_columns(table, &mut insert)?;
+    replace_default_keywords(table, &mut insert)?;
+    context.tables.set_filled(table, defaults(context, table)?);
+    insert.table = TableObject::TableName(ObjectName::from(filled_name(table).map(quoted).to_vec()));
+    let LogicalPlan::Dml(dml) = context.plan(Ast::Insert(insert))? else {
+        return Err(Error::internal("INSERT was not planned as one"));
+    };
+    Ok(dml.input.as_ref().clone())
 }
 
 /// Every named column is a declared one; without a list, all declared columns are meant, and never a system column.

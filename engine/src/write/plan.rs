@@ -13,7 +13,10 @@ use datafusion::{
 };
 use insula_storage::{TableDef, WriteSet, load::Mode, table};
 
-use super::target::{TargetTable, reads_columns, select};
+use super::{
+    merge::Merge,
+    target::{TargetTable, reads_columns, select},
+};
 use crate::{
     Error, Result,
     context::Context,
@@ -38,6 +41,8 @@ pub(crate) enum Effect {
     /// Indices of the declared columns that get a new value, in the order of the query's further columns.
     Update(Vec<usize>),
     Delete,
+    /// What each row says; see there for its columns.
+    Merge(Merge),
 }
 
 impl WritePlan {
@@ -46,7 +51,9 @@ impl WritePlan {
         match self.effect {
             Effect::Insert => Ok(Mode::Insert),
             Effect::Replace => Ok(Mode::Replace),
-            Effect::Update(_) | Effect::Delete => Err(Error::internal("a change of old rows is no insert")),
+            Effect::Update(_) | Effect::Delete | Effect::Merge(_) => {
+                Err(Error::internal("a change of old rows is no insert"))
+            }
         }
     }
 
@@ -57,6 +64,9 @@ impl WritePlan {
 
     /// Puts one batch of the query's rows into the set.
     pub fn add(&self, set: &mut WriteSet, batch: &RecordBatch) -> Result<()> {
+        if let Effect::Merge(merge) = &self.effect {
+            return merge.add(&self.table, set, batch);
+        }
         let declared = self.table.columns.len();
         let columns = batch.columns();
         let old = &columns[..declared];
@@ -65,7 +75,7 @@ impl WritePlan {
             _ => row_ids(columns.get(declared))?,
         };
         match &self.effect {
-            Effect::Insert => set.insert(&self.inserted(batch)?)?,
+            Effect::Insert | Effect::Merge(_) => set.insert(&self.inserted(batch)?)?,
             Effect::Replace => set.replace(&self.inserted(batch)?)?,
             Effect::Delete => set.delete(ids, &rows(&self.table, old.to_vec())?)?,
             Effect::Update(changed) => {
@@ -80,15 +90,19 @@ impl WritePlan {
     }
 }
 
-fn row_ids(column: Option<&ArrayRef>) -> Result<Option<&UInt64Array>> {
+pub(super) fn row_ids(column: Option<&ArrayRef>) -> Result<Option<&UInt64Array>> {
     let not_ids = || Error::internal("the query of a write has no row ids");
     column.map(|column| column.as_primitive_opt::<UInt64Type>().ok_or_else(not_ids)).transpose()
 }
 
 /// The columns as rows of the table; where NOT NULL is violated, the error names the column.
 pub(crate) fn rows(table: &TableDef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let schema = table.schema();
-    for (field, column) in schema.fields().iter().zip(&columns) {
+    check_not_null(table, &columns)?;
+    crate::statement::output::conform_columns(columns, &table.schema())
+}
+
+pub(super) fn check_not_null(table: &TableDef, columns: &[ArrayRef]) -> Result<()> {
+    for (field, column) in table.schema().fields().iter().zip(columns) {
         if !field.is_nullable() && column.null_count() > 0 {
             return Err(Error::invalid(format!(
                 "null value in column \"{}\" of table \"{}.{}\" violates NOT NULL",
@@ -98,7 +112,7 @@ pub(crate) fn rows(table: &TableDef, columns: Vec<ArrayRef>) -> Result<RecordBat
             )));
         }
     }
-    crate::statement::output::conform_columns(columns, &schema)
+    Ok(())
 }
 
 pub(super) fn delete(context: &Context, delete: &Delete) -> Result<WritePlan> {
@@ -147,7 +161,7 @@ pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
 }
 
 /// `SET` as pairs of column index and value.
-fn assignments(table: &TableDef, assignments: &[Assignment]) -> Result<Vec<(usize, Expr)>> {
+pub(super) fn assignments(table: &TableDef, assignments: &[Assignment]) -> Result<Vec<(usize, Expr)>> {
     let mut assigned: Vec<(usize, Expr)> = Vec::new();
     for Assignment { target, value } in assignments {
         let pairs: Vec<(&ObjectName, Expr)> = match (target, value) {

@@ -1,11 +1,12 @@
-//! The target of UPDATE and DELETE inside its own query: the table under the name that the statement gave it, with
+//! The target of a statement that changes rows, inside its own query: the table under the name that the statement gave it, with
 //! the hidden row id, live rows only.
 
 use std::{ops::ControlFlow, sync::Arc};
 
+use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::{
     ast::{
-        Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SetExpr, Statement as Ast, TableAlias,
+        Delete, Expr, FromTable, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement as Ast, TableAlias,
         TableFactor, TableWithJoins, Truncate, visit_expressions, visit_relations,
     },
     dialect::GenericDialect,
@@ -19,7 +20,7 @@ use crate::{
     catalog::Snapshot,
     context::Context,
     grants::Privilege,
-    sql::{is_default_keyword, parts, quoted},
+    sql::{is_default_keyword, normalize, parts, quoted},
     table::{is_target_name, target_name},
 };
 
@@ -34,21 +35,42 @@ impl TargetTable {
     /// `needed`: what changing it takes.
     pub fn new(context: &Context, target: &TableWithJoins, needed: Privilege) -> Result<Self> {
         let TableFactor::Table { name, alias, args: None, .. } = &target.relation else {
-            return Err(Error::invalid("UPDATE and DELETE change a table, not a query"));
+            return Err(Error::invalid("a statement changes the rows of a table, not those of a query"));
         };
         if !target.joins.is_empty() {
-            return Err(Error::invalid("UPDATE and DELETE change one table; name further tables in FROM or USING"));
+            return Err(Error::invalid("a statement changes one table; name further tables in FROM or USING"));
         }
         let table = Arc::clone(context.tables.definition(&parts(name)?)?);
         context.tables.require(&table, needed)?;
-        context.tables.set_changed(&table);
         let alias = alias.as_ref().map_or_else(|| quoted(&table.name), |alias| alias.name.clone());
-        let mut relation = target.relation.clone();
+        Ok(Self::read_from(context, table, target.relation.clone(), alias))
+    }
+
+    /// A table that its user may change, under this name.
+    pub fn of(context: &Context, table: &Arc<TableDef>, alias: Ident) -> Result<Self> {
+        let mut query = query("SELECT * FROM t")?;
+        let relation = select_of(&mut query)?.from.pop().map(|table| table.relation);
+        let relation = relation.ok_or_else(|| Error::internal("FROM has no table"))?;
+        Ok(Self::read_from(context, Arc::clone(table), relation, alias))
+    }
+
+    fn read_from(context: &Context, table: Arc<TableDef>, mut relation: TableFactor, alias: Ident) -> Self {
+        context.tables.set_changed(&table);
         if let TableFactor::Table { name, alias: given, .. } = &mut relation {
             *name = ObjectName::from(target_name(&table).map(quoted).to_vec());
             *given = Some(TableAlias { explicit: true, name: alias.clone(), columns: Vec::new(), at: None });
         }
-        Ok(Self { table, relation, alias })
+        Self { table, relation, alias }
+    }
+
+    /// By which expressions mean it.
+    pub fn name(&self) -> TableReference {
+        TableReference::bare(normalize(&self.alias))
+    }
+
+    /// All its rows, with all columns that the statement may name.
+    pub fn all(&self) -> Result<Query> {
+        select_all(self.relation.clone())
     }
 
     /// The declared columns with their values before the statement.
@@ -118,8 +140,8 @@ pub(super) fn select(
     selection: Option<Expr>,
     projection: Vec<SelectItem>,
 ) -> Result<Query> {
-    let mut query = empty_select()?;
-    let SetExpr::Select(select) = query.body.as_mut() else { return Err(Error::internal("SELECT is no SELECT")) };
+    let mut query = query("SELECT 1")?;
+    let select = select_of(&mut query)?;
     select.projection = projection;
     select.from = vec![TableWithJoins { relation: target.relation.clone(), joins: Vec::new() }];
     select.from.extend(from);
@@ -127,12 +149,26 @@ pub(super) fn select(
     Ok(query)
 }
 
+/// `SELECT * FROM relation`.
+pub(super) fn select_all(relation: TableFactor) -> Result<Query> {
+    let mut query = query("SELECT *")?;
+    select_of(&mut query)?.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    Ok(query)
+}
+
 /// The syntax tree has dozens of fields; the parser knows what they are when nothing is said.
-fn empty_select() -> Result<Query> {
-    let statement = Parser::new(&GenericDialect {}).try_with_sql("SELECT 1").and_then(|mut p| p.parse_statement());
+fn query(sql: &str) -> Result<Query> {
+    let statement = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut p| p.parse_statement());
     match statement {
         Ok(Ast::Query(query)) => Ok(*query),
         _ => Err(Error::internal("the parser does not know SELECT")),
+    }
+}
+
+fn select_of(query: &mut Query) -> Result<&mut Select> {
+    match query.body.as_mut() {
+        SetExpr::Select(select) => Ok(select),
+        _ => Err(Error::internal("SELECT is no SELECT")),
     }
 }
 

@@ -41,7 +41,7 @@ pub fn change_of(rng: &mut Rng, user: usize, before: &Rows, other: &Known) -> Ch
     let mut after = before.clone();
     let key = rng.below(18) as i64;
     let foreign = &other.tokens[rng.below(other.tokens.len() as u64) as usize];
-    match rng.below(17) {
+    match rng.below(20) {
         // Keys are small and everybody's alike: one that another has is no duplicate.
         0..3 => {
             let item = after.item(user, rng);
@@ -123,6 +123,40 @@ pub fn change_of(rng: &mut Rng, user: usize, before: &Rows, other: &Known) -> Ch
             after.log.clear();
             let sql = *[&"TRUNCATE TABLE log", &"DELETE FROM log"][rng.below(2) as usize];
             change(sql.to_owned(), before.log.len(), after)
+        }
+        16 => {
+            let item = after.item(user, rng);
+            let sql = format!(
+                "INSERT INTO t VALUES {} ON CONFLICT (id) DO UPDATE SET v = excluded.v, note = excluded.name",
+                values(key, &item)
+            );
+            match after.t.get_mut(&key) {
+                Some(old) => (old.v, old.note) = (item.v, Some(item.name)),
+                None => drop(after.t.insert(key, item)),
+            }
+            change(sql, 1, after)
+        }
+        17 => {
+            let item = after.item(user, rng);
+            let sql = format!("INSERT INTO t VALUES {} ON CONFLICT DO NOTHING", values(key, &item));
+            let is_new = !before.t.contains_key(&key);
+            after.t.entry(key).or_insert(item);
+            change(sql, usize::from(is_new), after)
+        }
+        18 => {
+            let mut count = 0;
+            for (id, item) in &mut after.t {
+                if let Some((_, (_, amount))) = before.s.iter().find(|(_, (t_id, _))| t_id == id) {
+                    item.v = *amount;
+                    count += 1;
+                }
+            }
+            let sql = format!(
+                "MERGE INTO t USING s ON s.t_id = t.id WHEN MATCHED THEN UPDATE SET v = s.amount
+                 WHEN NOT MATCHED BY SOURCE AND (t.name = '{foreign}' OR t.v = {}) THEN DELETE",
+                other.number
+            );
+            change(sql, count, after)
         }
         _ => {
             let item = after.item(user, rng);

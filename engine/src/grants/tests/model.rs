@@ -121,15 +121,26 @@ async fn check(world: &World, held: &Held, user: &str, table: usize) {
     let (namespace, name) = TABLES[table];
     let name = format!("{namespace}.{name}");
     let may = |privilege| may(held, user, table, privilege);
-    let (select, update, delete) = (may("SELECT"), may("UPDATE"), may("DELETE"));
+    let (select, insert) = (may("SELECT"), may("INSERT"));
+    let (update, delete) = (may("UPDATE"), may("DELETE"));
     for (sql, expected) in [
         (format!("SELECT count(*) FROM {name}"), select),
         (format!("SELECT * FROM {name} WHERE id = 1"), select),
-        (format!("INSERT INTO {name} VALUES (1, 1)"), may("INSERT")),
+        (format!("INSERT INTO {name} VALUES (1, 1)"), insert),
         (format!("UPDATE {name} SET v = 5"), update),
         (format!("UPDATE {name} SET v = v + 1 WHERE id = 1"), update && select),
         (format!("DELETE FROM {name} WHERE id = 1"), delete && select),
         (format!("DELETE FROM {name}"), delete),
+        (format!("INSERT INTO {name} VALUES (1, 1) ON CONFLICT DO NOTHING"), insert),
+        (format!("INSERT INTO {name} VALUES (1, 1) ON CONFLICT DO UPDATE SET v = excluded.v"), insert && update),
+        (
+            format!("INSERT INTO {name} AS t VALUES (1, 1) ON CONFLICT DO UPDATE SET v = t.v"),
+            insert && update && select,
+        ),
+        (
+            format!("MERGE INTO {name} AS t USING (VALUES (1)) AS s (id) ON t.id = s.id WHEN MATCHED THEN DELETE"),
+            select && delete,
+        ),
         (format!("ALTER TABLE {name} SET (flush_rows = 500)"), may("CREATE")),
     ] {
         assert_eq!(allowed(world.run(user, &sql).await), expected, "{user}: {sql}\n{held:?}");
