@@ -391,6 +391,11 @@ impl Engine {
             Box::pin(request.execute(plan, params)).await
         };
         match running.guard(work).await? {
+            // What they tell of is done, and they are at hand.
+            Outcome::Rows { schema, rows } if plan.is_write() => {
+                running.succeeded();
+                Ok(Outcome::Rows { schema, rows })
+            }
             Outcome::Rows { schema, rows } => Ok(Outcome::Rows { schema, rows: running.watch(rows) }),
             Outcome::Count(count) => {
                 running.changed(count);

@@ -25,7 +25,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{Schema, SchemaRef},
 };
-use datafusion::sql::sqlparser::ast::Statement as Ast;
+use datafusion::{execution::memory_pool::MemoryPool, sql::sqlparser::ast::Statement as Ast};
 
 use crate::{
     Description, Engine, Error, ErrorKind, Identity, Outcome, Result, Running, Session,
@@ -48,7 +48,7 @@ pub(crate) use utility::Utility;
 pub(crate) enum Work {
     /// Returns rows and changes nothing.
     Query(Box<Ast>),
-    /// Changes rows; returns a count.
+    /// Changes rows; returns a count, or rows if it says so.
     Write(Box<Write>),
     /// Changes definitions, users or settings; returns nothing.
     Define(Box<Definition>),
@@ -160,6 +160,11 @@ impl<'a> Request<'a> {
         self.moment.as_ref().map_or_else(|| self.engine.catalog().snapshot(), |moment| Arc::clone(&moment.catalog))
     }
 
+    /// Memory of its user.
+    pub fn pool(&self) -> Arc<dyn MemoryPool> {
+        Arc::clone(self.running.share()) as _
+    }
+
     /// A fresh context. `named`: the system columns that the statement's text names.
     pub fn context(&self, named: SystemColumns) -> Result<Context> {
         let settings: Settings = self.session.settings_of(self.user)?;
@@ -192,8 +197,10 @@ impl<'a> Request<'a> {
             }
             Source::Write(write) => {
                 let context = self.context(plan.named)?;
-                let parameters = parameters::schema(write.plan_with_files(&context).await?.query(), bound)?;
-                Description { schema: nothing, parameters, is_update: true, has_effect: true }
+                let plan = write.plan_with_files(&context).await?;
+                let (parameters, returned) = (parameters::schema(plan.query(), bound)?, plan.returned_schema(bound)?);
+                let is_update = returned.is_none();
+                Description { schema: returned.unwrap_or(nothing), parameters, is_update, has_effect: true }
             }
             Source::Control | Source::Other => match work_of(plan.sql())? {
                 Work::Utility(utility) => Description {
@@ -253,7 +260,7 @@ impl<'a> Request<'a> {
                     }
                 }
             }
-            Source::Write(write) => write.run(self, plan.named, params).await.map(Outcome::Count),
+            Source::Write(write) => write.run(self, plan.named, params).await,
             Source::Control | Source::Other => match work_of(plan.sql())? {
                 Work::Define(definition) => {
                     self.running.touches(&definition.names());

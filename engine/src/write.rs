@@ -6,6 +6,7 @@ mod insert;
 mod intake;
 mod merge;
 mod plan;
+mod returning;
 mod target;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use futures::TryStreamExt;
 use insula_storage::{TableDef, Transaction, WriteSet, load::Scope};
 
 use crate::{
-    Error, Result,
+    Error, Outcome, Result,
     catalog::Snapshot,
     context::Context,
     sql::SystemColumns,
@@ -35,6 +36,7 @@ pub(crate) use intake::Intake;
 use merge::conflict;
 use plan::Effect;
 pub(crate) use plan::{WritePlan, rows};
+use returning::Returned;
 
 /// A statement that writes one table.
 #[derive(Clone, Debug)]
@@ -88,29 +90,44 @@ impl Write {
             Self::Insert(insert) | Self::Upsert(insert) => return weight::of_insert(insert, parameters),
             Self::Merge(_) => return Weight::Heavy,
             Self::Update(update) => {
-                let reads_more = update.from.is_some() || weight::holds_query(&update.assignments);
+                let reads_more = update.from.is_some()
+                    || weight::holds_query(&update.assignments)
+                    || weight::holds_query(&update.returning);
                 (Some(&update.table), update.selection.as_ref(), reads_more)
             }
-            Self::Delete(delete) => (target::of_delete(delete), delete.selection.as_ref(), delete.using.is_some()),
+            Self::Delete(delete) => {
+                let reads_more = delete.using.is_some() || weight::holds_query(&delete.returning);
+                (target::of_delete(delete), delete.selection.as_ref(), reads_more)
+            }
         };
         let table = target.filter(|_| !others).and_then(|target| target::definition(target, catalog, namespace));
         table.map_or(Weight::Heavy, |table| weight::of_change(table, selection, parameters))
     }
 
-    /// Runs once per row of parameters, and returns the rows changed. All executions are one commit; those that
-    /// change rows see what the ones before them did. Planned again where the table was altered meanwhile: nothing was written
-    /// then.
-    pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<u64> {
+    /// Does it return rows?
+    pub fn returns(&self) -> bool {
+        match self {
+            Self::Insert(insert) | Self::Upsert(insert) => insert.returning.is_some(),
+            Self::Update(update) => update.returning.is_some(),
+            Self::Delete(delete) => delete.returning.is_some(),
+            Self::Merge(merge) => merge.output.is_some(),
+        }
+    }
+
+    /// Runs once per row of parameters. All executions are one commit; those that change rows see what the ones before
+    /// them did. Planned again where the table was altered meanwhile: nothing was written then.
+    pub async fn run(&self, request: &Request<'_>, named: SystemColumns, params: Vec<RecordBatch>) -> Result<Outcome> {
         request.may_write().await?;
         let mut replans = Replans::default();
         loop {
+            let mut returned = Returned::new(&request.pool());
             let result = match self {
-                Self::Insert(_) => self.run_insert(request, named, &params).await,
-                _ => self.run_change(request, named, &params).await,
+                Self::Insert(_) => self.run_insert(request, named, &params, &mut returned).await,
+                _ => self.run_change(request, named, &params, &mut returned).await,
             };
             match result {
                 Err(error) if replans.allow(request.engine, &error).await? => {}
-                result => return result,
+                result => return result.map(|count| returned.outcome(request.running, count)),
             }
         }
     }
@@ -123,16 +140,17 @@ impl Write {
         turn: &mut Turn,
         named: SystemColumns,
         params: Vec<RecordBatch>,
-    ) -> Result<u64> {
+    ) -> Result<Outcome> {
         request.may_write().await?;
-        if let Some(changed) = self.run_once_within(request, turn, named, &params).await? {
-            return Ok(changed);
+        let mut returned = Returned::new(&request.pool());
+        if let Some(changed) = self.run_once_within(request, turn, named, &params, &mut returned).await? {
+            return Ok(returned.outcome(request.running, changed));
         }
         let mut changed = 0;
         for row in single_rows(&params) {
-            changed += self.run_once_within(request, turn, named, &[row]).await?.unwrap_or_default();
+            changed += self.run_once_within(request, turn, named, &[row], &mut returned).await?.unwrap_or_default();
         }
-        Ok(changed)
+        Ok(returned.outcome(request.running, changed))
     }
 
     /// `None`: the rows of parameters must follow one another.
@@ -142,15 +160,19 @@ impl Write {
         turn: &mut Turn,
         named: SystemColumns,
         params: &[RecordBatch],
+        returned: &mut Returned,
     ) -> Result<Option<u64>> {
         let mut replans = Replans::default();
+        let before = returned.mark();
         loop {
+            returned.back_to(before);
             request.running.enter().await?;
             let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
+            returned.expect(&plan, params)?;
             let Some(executions) = plan.executions(&context, params).await? else { return Ok(None) };
-            match collect(request, &context, &plan, executions, turn.room()?).await {
+            match collect(request, &context, &plan, executions, turn.room()?, returned).await {
                 Ok((set, memory)) => return turn.write(set, memory).await.map(Some),
                 Err(error) if replans.allow(request.engine, &error).await? => turn.renew_catalog(request.engine),
                 Err(error) => return Err(error),
@@ -158,35 +180,49 @@ impl Write {
         }
     }
 
-    async fn run_insert(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+    async fn run_insert(
+        &self,
+        request: &Request<'_>,
+        named: SystemColumns,
+        params: &[RecordBatch],
+        returned: &mut Returned,
+    ) -> Result<u64> {
         request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
-        let intake = take_in(request, &context, &plan, params).await?;
+        returned.expect(&plan, params)?;
+        let intake = take_in(request, &context, &plan, params, Some(returned)).await?;
         request.running.commits()?;
         intake.commit().await
     }
 
     /// The lock comes before the snapshot: no other write of this user to this table happens between the two, so what
     /// was read is still true when it is written.
-    async fn run_change(&self, request: &Request<'_>, named: SystemColumns, params: &[RecordBatch]) -> Result<u64> {
+    async fn run_change(
+        &self,
+        request: &Request<'_>,
+        named: SystemColumns,
+        params: &[RecordBatch],
+        returned: &mut Returned,
+    ) -> Result<u64> {
         request.running.enter().await?;
         let context = Arc::new(request.context(named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
+        returned.expect(&plan, params)?;
         let store = request.engine.store();
         // In this order, so that nobody who holds a slot waits for a lock.
         request.running.rest();
         let lock = store.lock(plan.table(), context.tables.owner(plan.table())).await;
         request.running.enter().await?;
         let Some(executions) = plan.executions(&context, params).await? else {
-            let changes = self.run_in_turn(request, named, &context, params).await?;
+            let changes = self.run_in_turn(request, named, &context, params, returned).await?;
             request.running.commits()?;
             changes.rows.commit_under(&lock).await?;
             return Ok(changes.count);
         };
-        let (set, _memory) = collect(request, &context, &plan, executions, usize::MAX).await?;
+        let (set, _memory) = collect(request, &context, &plan, executions, usize::MAX, returned).await?;
         if set.affected() == 0 {
             return Ok(0);
         }
@@ -201,6 +237,7 @@ impl Write {
         named: SystemColumns,
         first: &Context,
         params: &[RecordBatch],
+        returned: &mut Returned,
     ) -> Result<Changes> {
         let memory = MemoryConsumer::new("write").register(&first.pool());
         let mut changes = Changes { rows: request.engine.store().transaction(), count: 0, memory };
@@ -210,7 +247,7 @@ impl Write {
             let plan = self.plan_with_files(&context).await?;
             let executions = plan.executions(&context, &[row]).await?;
             let executions = executions.ok_or_else(|| Error::internal("one row of parameters follows another"))?;
-            let (set, _) = collect(request, &context, &plan, executions, usize::MAX).await?;
+            let (set, _) = collect(request, &context, &plan, executions, usize::MAX, returned).await?;
             changes.memory.try_resize(changes.rows.memory() + set.memory())?;
             changes.count += changes.rows.write(set).await?;
         }
@@ -243,6 +280,7 @@ pub(crate) async fn take_in(
     context: &Arc<Context>,
     plan: &WritePlan,
     params: &[RecordBatch],
+    mut returned: Option<&mut Returned>,
 ) -> Result<Intake> {
     let scope = Scope::One(context.tables.owner(plan.table()));
     let mut intake = Intake::new(request.engine.store(), plan.table(), scope, plan.mode()?, &context.pool());
@@ -250,6 +288,9 @@ pub(crate) async fn take_in(
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
             let rows = plan.inserted(&batch)?;
+            if let Some(returned) = &mut returned {
+                returned.add(plan, &batch, None)?;
+            }
             request.writes(&rows).await?;
             intake.add(rows).await?;
         }
@@ -265,6 +306,7 @@ async fn collect(
     plan: &WritePlan,
     executions: Executions,
     room: usize,
+    returned: &mut Returned,
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
     let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
@@ -272,7 +314,8 @@ async fn collect(
     for execution in executions.queries {
         let mut rows = query::rows(context, &execution).await?;
         while let Some(batch) = rows.try_next().await? {
-            plan.add(&mut set, &batch)?;
+            let written = plan.add(&mut set, &batch)?;
+            returned.add(plan, &batch, written.as_ref())?;
             memory.try_resize(set.memory())?;
             if set.memory() > room {
                 return Err(too_large());
@@ -286,7 +329,7 @@ async fn collect(
 impl WritePlan {
     /// Inserts the rows of a query into a table that is not there yet.
     pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
-        Self { table, query, effect: Effect::Insert }
+        Self { table, query, effect: Effect::Insert, returning: None }
     }
 
     /// Tells the statement's place what it is about.

@@ -75,6 +75,8 @@ pub struct WriteSet {
     /// Entries whose keys are still to be made.
     without_id: Vec<usize>,
     affected: u64,
+    /// See [`WriteSet::passed`].
+    passed: Vec<usize>,
 }
 
 impl WriteSet {
@@ -91,6 +93,7 @@ impl WriteSet {
             hasher: DefaultHashBuilder::default(),
             without_id: Vec::new(),
             affected: 0,
+            passed: Vec::new(),
         }
     }
 
@@ -148,10 +151,12 @@ impl WriteSet {
         let new_keys = self.keys(ids, new)?;
         let layout = self.layout()?;
         let (old_rows, new_rows) = (Rows::new(&layout, old)?, Rows::new(&layout, new)?);
+        self.passed.clear();
         for i in 0..old.num_rows() {
             let (from, to) = (old_keys.row(i), new_keys.row(i));
             let found = self.find(from);
             if found.is_some_and(|at| self.entries[at].taken) {
+                self.passed.push(i);
                 continue;
             }
             if from == to {
@@ -175,9 +180,11 @@ impl WriteSet {
         let keys = self.keys(ids, rows)?;
         let layout = self.layout()?;
         let encoder = Rows::new(&layout, rows)?;
+        self.passed.clear();
         for i in 0..rows.num_rows() {
             let found = self.find(keys.row(i));
             if found.is_some_and(|at| self.entries[at].taken) {
+                self.passed.push(i);
                 continue;
             }
             self.take(keys.row(i), found, &encoder, i)?;
@@ -189,6 +196,11 @@ impl WriteSet {
     /// Rows inserted, replaced, updated, deleted so far (an update that moves a key counts once).
     pub fn affected(&self) -> u64 {
         self.affected
+    }
+
+    /// Rows of the last update or delete that came for a key which the statement had changed already.
+    pub fn passed(&self) -> &[usize] {
+        &self.passed
     }
 
     pub(crate) fn table(&self) -> &Arc<TableDef> {

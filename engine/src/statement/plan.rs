@@ -183,6 +183,11 @@ impl Plan {
         self.is_light.store(weight == Weight::Light, Ordering::Relaxed);
     }
 
+    /// Does it change rows? If it returns rows too, it is those that it has changed.
+    pub fn is_write(&self) -> bool {
+        matches!(self.source, Source::Write(_))
+    }
+
     pub(crate) fn is_query(&self) -> bool {
         matches!(self.source, Source::Query(_) | Source::Substrait(_))
     }
@@ -194,9 +199,11 @@ impl Plan {
 
     /// Would a run find the query as it was planned last? Then what was said of it still holds.
     pub(crate) fn is_true(&self, catalog: &Arc<Snapshot>, user: &Identity, session: &Session) -> bool {
-        match self.source {
+        match &self.source {
             Source::Query(_) | Source::Substrait(_) => self.kept(catalog, user, session).is_some(),
-            Source::Write(_) | Source::Control | Source::Other => true,
+            // Nothing is kept of what it returns.
+            Source::Write(write) => !write.returns(),
+            Source::Control | Source::Other => true,
         }
     }
 

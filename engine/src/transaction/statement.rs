@@ -34,9 +34,9 @@ pub(crate) async fn run(
         Source::Write(write) => {
             turn.check_writable("a statement that writes")?;
             turn.begin()?;
-            let changed = write.run_within(request, &mut turn, plan.named, params).await?;
+            let outcome = write.run_within(request, &mut turn, plan.named, params).await?;
             turn.done()?;
-            Ok(Outcome::Count(changed))
+            Ok(outcome)
         }
         Source::Control | Source::Other => {
             if let Some(what) = work_of(plan.sql())?.alone() {

@@ -4,17 +4,21 @@
 use std::sync::Arc;
 
 use datafusion::{
+    common::TableReference,
     logical_expr::{Expr as PlanExpr, LogicalPlan},
     sql::sqlparser::ast::{Insert, ObjectName, SetExpr, SqliteOnConflict, Statement as Ast, TableObject},
 };
 use insula_storage::TableDef;
 
-use super::plan::{Effect, WritePlan, column_index, refuse_returning};
+use super::{
+    plan::{Effect, WritePlan, column_index},
+    returning,
+};
 use crate::{
     Error, Result,
     context::Context,
     grants::Privilege,
-    sql::{is_default_keyword, parts, quoted},
+    sql::{is_default_keyword, normalize, parts, quoted},
     table::filled_name,
 };
 
@@ -25,7 +29,9 @@ pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
         context.tables.require(&table, Privilege::Update)?;
     }
     let query = proposed(context, &table, insert)?;
-    Ok(WritePlan { table, query, effect })
+    let name = insert.table_alias.as_ref().map_or_else(|| table.name.clone(), |alias| normalize(&alias.alias));
+    let plan = WritePlan { table, query, effect, returning: None };
+    returning::add(context, plan, TableReference::bare(name), insert.returning.as_ref())
 }
 
 fn effect(insert: &Insert) -> Result<Effect> {
@@ -40,7 +46,7 @@ fn effect(insert: &Insert) -> Result<Effect> {
 
 /// The table that is filled, by a user who may do that.
 pub(super) fn table(context: &Context, insert: &Insert) -> Result<Arc<TableDef>> {
-    refuse_returning(insert.returning.is_some() || insert.output.is_some())?;
+    returning::of_output(insert.output.as_ref())?;
     if insert.overwrite || insert.partitioned.is_some() || insert.ignore || !insert.assignments.is_empty() {
         return Err(Error::invalid("INSERT takes VALUES or a query"));
     }
@@ -55,7 +61,8 @@ pub(super) fn table(context: &Context, insert: &Insert) -> Result<Arc<TableDef>>
 /// The rows that are to be inserted, with all declared columns.
 pub(super) fn proposed(context: &Context, table: &Arc<TableDef>, insert: &Insert) -> Result<LogicalPlan> {
     let mut insert = insert.clone();
-    (insert.replace_into, insert.or, insert.on, insert.table_alias) = (false, None, None, None);
+    (insert.replace_into, insert.or, insert.on) = (false, None, None);
+    (insert.table_alias, insert.returning) = (None, None);
     check_columns(table, &mut insert)?;
     replace_default_keywords(table, &mut insert)?;
     context.tables.set_filled(table, defaults(context, table)?);

@@ -54,32 +54,33 @@ enum Repeated {
 }
 
 impl Merge {
-    /// Puts one batch of pairs into the set.
-    pub fn add(&self, table: &TableDef, set: &mut WriteSet, batch: &RecordBatch) -> Result<()> {
+    /// Puts one batch of pairs into the set. Returns which of them change something.
+    pub fn add(&self, table: &TableDef, set: &mut WriteSet, batch: &RecordBatch) -> Result<BooleanArray> {
         let declared = table.columns.len();
         let clauses = batch.columns().get(2 * declared).and_then(|column| column.as_primitive_opt::<Int32Type>());
         let clauses = clauses.ok_or_else(|| Error::internal("the query of a merge does not say what it does"))?;
+        let are = |is: &dyn Fn(Action) -> bool| -> BooleanArray {
+            clauses.iter().map(|clause| Some(is(self.action(clause)))).collect()
+        };
         for action in [Action::Delete, Action::Update, Action::Insert] {
-            let wanted: BooleanArray = clauses.iter().map(|clause| Some(self.action(clause) == action)).collect();
+            let wanted = are(&|of| of == action);
             if !wanted.has_true() {
                 continue;
             }
             let wanted = filter_record_batch(batch, &wanted)?;
             let (old, new) = wanted.columns()[..2 * declared].split_at(declared);
-            let ids = row_ids(wanted.columns().get(2 * declared + 1))?;
-            let before = set.affected();
+            let ids = row_ids(wanted.columns().get(2 * declared + 1).filter(|_| table.has_row_id()))?;
             match action {
                 Action::Nothing => {}
                 Action::Insert => set.insert(&rows(table, new.to_vec())?)?,
                 Action::Update => set.update(ids, &rows(table, old.to_vec())?, &rows(table, new.to_vec())?)?,
                 Action::Delete => set.delete(ids, &rows(table, old.to_vec())?)?,
             }
-            // The set passes over a row that it has changed already.
-            if set.affected() - before != wanted.num_rows() as u64 {
+            if matches!(action, Action::Update | Action::Delete) && !set.passed().is_empty() {
                 return Err(self.second_time());
             }
         }
-        Ok(())
+        Ok(are(&|action| action != Action::Nothing))
     }
 
     fn action(&self, clause: Option<i32>) -> Action {

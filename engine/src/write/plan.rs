@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::datatypes::UInt64Type;
 use datafusion::{
     logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder},
@@ -15,6 +15,7 @@ use insula_storage::{TableDef, WriteSet, load::Mode, table};
 
 use super::{
     merge::Merge,
+    returning::{self, Returning},
     target::{TargetTable, reads_columns, select},
 };
 use crate::{
@@ -30,6 +31,7 @@ pub(crate) struct WritePlan {
     pub(super) table: Arc<TableDef>,
     pub(super) query: LogicalPlan,
     pub(super) effect: Effect,
+    pub(super) returning: Option<Returning>,
 }
 
 /// Columns of the query: all declared columns of the table, then what the effect names, then the row id if there is no
@@ -62,31 +64,38 @@ impl WritePlan {
         rows(&self.table, batch.columns()[..self.table.columns.len()].to_vec())
     }
 
-    /// Puts one batch of the query's rows into the set.
-    pub fn add(&self, set: &mut WriteSet, batch: &RecordBatch) -> Result<()> {
-        if let Effect::Merge(merge) = &self.effect {
-            return merge.add(&self.table, set, batch);
-        }
+    /// Puts one batch of the query's rows into the set. Returns which of them are written, where not all are.
+    pub fn add(&self, set: &mut WriteSet, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let declared = self.table.columns.len();
         let columns = batch.columns();
         let old = &columns[..declared];
-        let ids = match &self.effect {
-            Effect::Update(changed) => row_ids(columns.get(declared + changed.len()))?,
-            _ => row_ids(columns.get(declared))?,
-        };
+        let ids = |at: usize| row_ids(columns.get(at).filter(|_| self.table.has_row_id()));
         match &self.effect {
-            Effect::Insert | Effect::Merge(_) => set.insert(&self.inserted(batch)?)?,
-            Effect::Replace => set.replace(&self.inserted(batch)?)?,
-            Effect::Delete => set.delete(ids, &rows(&self.table, old.to_vec())?)?,
+            Effect::Merge(merge) => return merge.add(&self.table, set, batch).map(Some),
+            Effect::Insert => {
+                set.insert(&self.inserted(batch)?)?;
+                return Ok(None);
+            }
+            Effect::Replace => {
+                set.replace(&self.inserted(batch)?)?;
+                return Ok(None);
+            }
+            Effect::Delete => set.delete(ids(declared)?, &rows(&self.table, old.to_vec())?)?,
             Effect::Update(changed) => {
                 let mut new = old.to_vec();
                 for (i, column) in changed.iter().enumerate() {
                     new[*column] = Arc::clone(&columns[declared + i]);
                 }
+                let ids = ids(declared + changed.len())?;
                 set.update(ids, &rows(&self.table, old.to_vec())?, &rows(&self.table, new)?)?;
             }
         }
-        Ok(())
+        if set.passed().is_empty() {
+            return Ok(None);
+        }
+        let mut written = vec![true; batch.num_rows()];
+        set.passed().iter().for_each(|row| written[*row] = false);
+        Ok(Some(BooleanArray::from(written)))
     }
 }
 
@@ -123,7 +132,7 @@ pub(super) fn delete(context: &Context, delete: &Delete) -> Result<WritePlan> {
     if !delete.tables.is_empty() || !delete.order_by.is_empty() || delete.limit.is_some() {
         return Err(Error::invalid("DELETE takes FROM, USING and WHERE"));
     }
-    refuse_returning(delete.returning.is_some() || delete.output.is_some())?;
+    returning::of_output(delete.output.as_ref())?;
     let target = TargetTable::new(context, target, Privilege::Delete)?;
     if delete.selection.is_some() || delete.using.is_some() {
         context.tables.require(&target.table, Privilege::Select)?;
@@ -131,14 +140,16 @@ pub(super) fn delete(context: &Context, delete: &Delete) -> Result<WritePlan> {
     let mut projection = target.old_columns();
     projection.extend(target.row_id());
     let query = select(&target, delete.using.clone().unwrap_or_default(), delete.selection.clone(), projection)?;
-    Ok(WritePlan { query: context.plan_query(query)?, table: target.table, effect: Effect::Delete })
+    let (query, name) = (context.plan_query(query)?, target.name());
+    let plan = WritePlan { query, table: target.table, effect: Effect::Delete, returning: None };
+    returning::add(context, plan, name, delete.returning.as_ref())
 }
 
 pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
     if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
         return Err(Error::invalid("UPDATE takes SET, FROM and WHERE"));
     }
-    refuse_returning(update.returning.is_some() || update.output.is_some())?;
+    returning::of_output(update.output.as_ref())?;
     let target = TargetTable::new(context, &update.table, Privilege::Update)?;
     let from: Vec<TableWithJoins> = match &update.from {
         None => Vec::new(),
@@ -157,7 +168,9 @@ pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
     let changed: Vec<usize> = assigned.into_iter().map(|(column, _)| column).collect();
     let query = select(&target, from, update.selection.clone(), projection)?;
     let query = assign(context.plan_query(query)?, &target.table, &changed)?;
-    Ok(WritePlan { query, table: target.table, effect: Effect::Update(changed) })
+    let name = target.name();
+    let plan = WritePlan { query, table: target.table, effect: Effect::Update(changed), returning: None };
+    returning::add(context, plan, name, update.returning.as_ref())
 }
 
 /// `SET` as pairs of column index and value.
@@ -246,10 +259,6 @@ fn typed_parameters(query: LogicalPlan, table: &TableDef, changed: &[usize]) -> 
         }
     }
     Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(projection.expr)?.build()?)
-}
-
-pub(super) fn refuse_returning(given: bool) -> Result<()> {
-    if given { Err(Error::unimplemented("RETURNING is not there yet; SELECT the rows afterwards")) } else { Ok(()) }
 }
 
 /// Name of the hidden row id in the query of a write.

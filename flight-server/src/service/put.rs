@@ -18,7 +18,7 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
-use insula_engine::{Engine, Error, ErrorKind, Held, IngestMode, IngestTarget, Outcome, batch_bytes};
+use insula_engine::{Engine, Error, ErrorKind, Held, IngestMode, IngestTarget, Outcome, Plan, batch_bytes};
 use prost::Message;
 use tonic::{Status, Streaming};
 
@@ -72,8 +72,8 @@ impl Service {
 
     async fn update(&self, caller: &Caller, update: CommandStatementUpdate) -> Result<i64, Status> {
         let session = self.session(caller, update.transaction_id.as_ref())?;
-        let outcome = self.execute_sql(caller, &session, update.query).await?;
-        self.count(outcome).await
+        let (plan, outcome) = self.execute_sql(caller, &session, update.query).await?;
+        self.count(&plan, outcome).await
     }
 
     async fn prepared_update(
@@ -86,7 +86,7 @@ impl Service {
         let parameters = self.parameters(caller, &prepared.statement, messages).await?;
         let bound = Bound::new(Arc::clone(&prepared.statement), parameters);
         match self.execute(caller, &bound, None).await? {
-            Some(done) => self.count(done.outcome).await,
+            Some(done) => self.count(&prepared.statement.plan, done.outcome).await,
             None => Ok(0),
         }
     }
@@ -165,11 +165,14 @@ impl Service {
         Ok(i64::try_from(stored).unwrap_or(i64::MAX))
     }
 
-    /// Rows changed. -1, "unknown", for a statement that returned rows instead.
-    async fn count(&self, outcome: Outcome) -> Result<i64, Status> {
+    /// Rows changed. -1, "unknown", for a statement that returned rows instead, unless they are those that it changed.
+    async fn count(&self, plan: &Plan, outcome: Outcome) -> Result<i64, Status> {
         match outcome {
             Outcome::Count(count) => Ok(i64::try_from(count).unwrap_or(i64::MAX)),
-            Outcome::Rows { rows, .. } => self.exhaust(rows).await.map(|()| -1),
+            Outcome::Rows { rows, .. } => {
+                let count = self.exhaust(rows).await?;
+                Ok(if plan.is_write() { i64::try_from(count).unwrap_or(i64::MAX) } else { -1 })
+            }
         }
     }
 }

@@ -266,11 +266,12 @@ impl Service {
         Ok(Rows::Coming { data, stop: ran.stop, pace: Some(ran.pace) })
     }
 
-    /// For statements with an effect, whose rows are few.
+    /// For statements with an effect, whose rows are at hand or few.
     async fn run_to_end(&self, caller: &Caller, execution: &Execution) -> Result<Vec<RecordBatch>, Status> {
-        match self.execute(caller, &execution.bound, Some(execution)).await?.map(|done| done.outcome) {
-            Some(Outcome::Rows { rows, .. }) => self.collect(rows).await,
-            Some(Outcome::Count(_)) | None => Ok(Vec::new()),
+        let Some(done) = self.execute(caller, &execution.bound, Some(execution)).await? else { return Ok(Vec::new()) };
+        match same_columns(&execution.bound.statement, done)? {
+            Some(ran) => self.collect(ran.rows).await,
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -142,7 +142,7 @@ impl Service {
         caller: &Caller,
         session: &Arc<Session>,
         sql: String,
-    ) -> Result<Outcome, Status> {
+    ) -> Result<(Arc<Plan>, Outcome), Status> {
         let Acting { user, session, source, .. } = self.acting(caller, session, Source::Sql(sql))?;
         let Source::Sql(sql) = source else { return Err(status::internal("a text is no text any more")) };
         let engine = Arc::clone(&self.engine);
@@ -157,8 +157,10 @@ impl Service {
         let running = engine.begin_run(&user, &session, &plan, &[]);
         running.ends_by(caller.deadline.at());
         let weight = running.weight();
+        let ran = Arc::clone(&plan);
         let work = Box::pin(async move { engine.run(&user, &session, &plan, Vec::new(), running).await });
-        self.executor.run_as(weight, work).await?.map_err(status::of)
+        let outcome = self.executor.run_as(weight, work).await?.map_err(status::of)?;
+        Ok((ran, outcome))
     }
 
     /// The rows stored.
@@ -183,8 +185,9 @@ impl Service {
         self.executor.run(rows.try_collect()).await?.map_err(status::of)
     }
 
-    /// Reads rows that nobody wants, so that what they come from has run.
-    pub(super) async fn exhaust(&self, rows: RowStream) -> Result<(), Status> {
-        self.executor.run_as(Weight::Heavy, rows.try_for_each(|_| async { Ok(()) })).await?.map_err(status::of)
+    /// Reads rows that nobody wants, so that what they come from has run. Returns how many there were.
+    pub(super) async fn exhaust(&self, rows: RowStream) -> Result<u64, Status> {
+        let count = rows.try_fold(0, |count, batch| async move { Ok(count + batch.num_rows() as u64) });
+        self.executor.run_as(Weight::Heavy, count).await?.map_err(status::of)
     }
 }

@@ -141,6 +141,7 @@ async fn check(world: &World, held: &Held, user: &str, table: usize) {
             format!("MERGE INTO {name} AS t USING (VALUES (1)) AS s (id) ON t.id = s.id WHEN MATCHED THEN DELETE"),
             select && delete,
         ),
+        (format!("DELETE FROM {name} RETURNING id"), select && delete),
         (format!("ALTER TABLE {name} SET (flush_rows = 500)"), may("CREATE")),
     ] {
         assert_eq!(allowed(world.run(user, &sql).await), expected, "{user}: {sql}\n{held:?}");

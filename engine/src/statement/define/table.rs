@@ -105,7 +105,7 @@ async fn create_as(
         vacancy => vacancy?,
     }
     let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
-    let rows = take_in(request, &context, &plan, &[]).await?;
+    let rows = take_in(request, &context, &plan, &[], None).await?;
     request.running.commits()?;
     request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await
 }

@@ -26,6 +26,7 @@ use crate::{
     write::{
         insert,
         plan::{WritePlan, assignments, column_index},
+        returning,
         target::TargetTable,
     },
 };
@@ -49,13 +50,15 @@ pub(in crate::write) fn plan(context: &Context, insert: &Insert) -> Result<Write
     let mut clauses = vec![Clause { matching: Matching::Source, condition: None, change: proposed_row(&table) }];
     clauses.extend(update.map(|update| clause_of(context, &table, update.clone())).transpose()?);
     let source = renamed(insert::proposed(context, &table, insert)?, &table)?;
-    let pairs = Pairs::new(context, &TargetTable::of(context, &table, alias)?, source)?;
+    let target = TargetTable::of(context, &table, alias)?;
+    let pairs = Pairs::new(context, &target, source)?;
     let (keys, on) = matching(&pairs, &table)?;
     let (name, repeated) = match update {
         Some(_) => ("ON CONFLICT DO UPDATE", Repeated::Refused),
         None => ("ON CONFLICT DO NOTHING", Repeated::Dropped),
     };
-    pairs.plan(name, on, clauses, Some(keys), repeated)
+    let plan = pairs.plan(name, on, clauses, Some(keys), repeated)?;
+    returning::add(context, plan, target.name(), insert.returning.as_ref())
 }
 
 /// The key that the statement names, and what it does if that lives.

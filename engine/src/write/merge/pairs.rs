@@ -75,7 +75,7 @@ struct Planned {
     matching: Matching,
     condition: Option<PlanExpr>,
     action: Action,
-    /// Of the declared columns, in their types; empty where there is no new row.
+    /// Of the declared columns, in their types; of a row that is deleted, as they were; empty where nothing changes.
     values: Vec<PlanExpr>,
 }
 
@@ -139,7 +139,7 @@ impl<'a> Pairs<'a> {
         let joined = self.joined(on, has(Matching::Source), sees_all)?;
         let query = self.projected(joined, &planned)?;
         let merge = Merge { name, actions, keys, repeated, sees_all };
-        Ok(WritePlan { table: self.table, query, effect: Effect::Merge(merge) })
+        Ok(WritePlan { table: self.table, query, effect: Effect::Merge(merge), returning: None })
     }
 
     fn planned(&self, Clause { matching, condition, change }: Clause) -> Result<Planned> {
@@ -152,9 +152,10 @@ impl<'a> Pairs<'a> {
         let condition = condition.map(|condition| self.over(condition, schema)).transpose()?;
         let action = change.action();
         let values = match change {
-            Change::Nothing | Change::Delete => Vec::new(),
+            Change::Nothing => Vec::new(),
+            Change::Delete => self.old(),
             Change::Update(assigned) => {
-                let mut values: Vec<_> = (0..self.table.columns.len()).map(|column| self.declared(column)).collect();
+                let mut values = self.old();
                 for (column, value) in assigned {
                     values[column] = self.value(NewValue::Of(value), column, schema)?;
                 }
@@ -166,6 +167,10 @@ impl<'a> Pairs<'a> {
             }
         };
         Ok(Planned { matching, condition, action, values })
+    }
+
+    fn old(&self) -> Vec<PlanExpr> {
+        (0..self.table.columns.len()).map(|column| self.declared(column)).collect()
     }
 
     /// A value in the type of its column; a bare parameter takes that type.

@@ -13,7 +13,7 @@ use datafusion::{
     common::{Column, DFSchema, ScalarValue},
     datasource::provider_as_source,
     execution::memory_pool::MemoryReservation,
-    logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, expr::InList},
+    logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, expr::InList},
 };
 use futures::TryStreamExt;
 use insula_storage::{
@@ -59,7 +59,8 @@ impl Key {
 
 /// The parts of a query of pairs.
 struct Parts<'a> {
-    projections: [&'a Projection; 2],
+    /// From the outermost on.
+    projections: Vec<&'a Projection>,
     join: &'a LogicalPlan,
     source: &'a LogicalPlan,
     target: &'a LogicalPlan,
@@ -67,14 +68,15 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(query: &'a LogicalPlan) -> Result<Self> {
-        if let LogicalPlan::Projection(values) = query
-            && let LogicalPlan::Projection(clause) = values.input.as_ref()
-            && let LogicalPlan::Join(join) = clause.input.as_ref()
-        {
-            let (source, target) = (join.left.as_ref(), join.right.as_ref());
-            return Ok(Self { projections: [values, clause], join: &clause.input, source, target });
+        let (mut join, mut projections) = (query, Vec::new());
+        while let LogicalPlan::Projection(projection) = join {
+            projections.push(projection);
+            join = &projection.input;
         }
-        Err(Error::internal("the query of a merge is none of pairs"))
+        match join {
+            LogicalPlan::Join(Join { left, right, .. }) => Ok(Self { projections, join, source: left, target: right }),
+            _ => Err(Error::internal("the query of a merge is none of pairs")),
+        }
     }
 
     /// The same query over other inputs.

@@ -20,7 +20,8 @@ use crate::{
     grants::Privilege,
     sql::{NOTHING, normalize},
     write::{
-        plan::{WritePlan, assignments, column_index, refuse_returning},
+        plan::{WritePlan, assignments, column_index},
+        returning,
         target::{TargetTable, select_all},
     },
 };
@@ -29,7 +30,7 @@ use crate::{
 const MOST_CLAUSES: usize = 64;
 
 pub(in crate::write) fn plan(context: &Context, merge: &ast::Merge) -> Result<WritePlan> {
-    refuse_returning(merge.output.is_some())?;
+    let returned = returning::of_output(merge.output.as_ref())?;
     if merge.clauses.is_empty() || merge.clauses.len() > MOST_CLAUSES {
         return Err(Error::invalid(format!("MERGE takes 1 to {MOST_CLAUSES} WHEN clauses")));
     }
@@ -53,7 +54,8 @@ pub(in crate::write) fn plan(context: &Context, merge: &ast::Merge) -> Result<Wr
     let pairs = Pairs::new(context, &target, source)?;
     let on = pairs.over_both(merge.on.as_ref().clone())?;
     let keys = pairs.keys(&on);
-    pairs.plan("MERGE", on, clauses, keys, Repeated::Pairs)
+    let plan = pairs.plan("MERGE", on, clauses, keys, Repeated::Pairs)?;
+    returning::add(context, plan, target.name(), returned)
 }
 
 /// Each side has a name of its own.

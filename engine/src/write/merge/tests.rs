@@ -292,8 +292,6 @@ async fn merges_that_cannot_be_meant_are_refused() {
     ] {
         refused(&world, sql, invalid, word).await;
     }
-    let sql = "MERGE INTO t USING t AS s ON t.k = s.k WHEN MATCHED THEN DELETE RETURNING *";
-    assert!([invalid, ErrorKind::Unimplemented].contains(&error(&world, sql).await.kind()));
     refused(
         &world,
         "MERGE INTO \"(filled)\".public.t USING t AS s ON true WHEN MATCHED THEN DELETE",
@@ -379,4 +377,36 @@ async fn text_keys_are_sought_as_text() {
     let sql = "INSERT INTO words VALUES ($1, 1) ON CONFLICT (w) DO UPDATE SET n = words.n + 1";
     assert_eq!(world.count(sql, params).await.unwrap(), 3);
     assert_eq!(world.rows("SELECT w, n FROM words ORDER BY w").await, ["a|2", "b|1", "c|2", "d|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upserts_at_once_wait_for_each_other() {
+    let world = Arc::new(world().await);
+    let sql = "INSERT INTO t (k, v) VALUES (1, 1), (77, 1) ON CONFLICT DO UPDATE SET v = t.v + excluded.v";
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    assert_eq!(count(&world, sql).await, 2);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(world.rows("SELECT v FROM t WHERE k IN (1, 77) ORDER BY k").await, ["90", "80"]);
+}
+
+#[tokio::test]
+async fn they_are_explained() {
+    let world = world().await;
+    for sql in [
+        "EXPLAIN INSERT INTO t AS a VALUES (1, 1, '') ON CONFLICT DO UPDATE SET v = a.v + 1",
+        "EXPLAIN MERGE INTO t USING t AS n ON t.k = n.k WHEN MATCHED THEN DO NOTHING",
+    ] {
+        assert!(world.rows(sql).await.join(" ").contains("Join"), "{sql}");
+    }
+    assert_eq!(t(&world).await, "1|10|a 2|20|b 3|30|c");
 }
