@@ -7,6 +7,7 @@ mod intake;
 mod merge;
 mod plan;
 mod returning;
+mod subqueries;
 mod target;
 
 use std::sync::Arc;
@@ -65,13 +66,14 @@ impl Write {
 
     /// The statement's query, and what happens to its rows. Refused where the user lacks a privilege that it takes.
     pub fn plan(&self, context: &Context) -> Result<WritePlan> {
-        match self {
+        let plan = match self {
             Self::Insert(insert) => insert::plan(context, insert),
             Self::Upsert(insert) => conflict::plan(context, insert),
             Self::Merge(merge) => merge::statement::plan(context, merge),
             Self::Update(update) => plan::update(context, update),
             Self::Delete(delete) => plan::delete(context, delete),
-        }
+        }?;
+        Ok(WritePlan { query: subqueries::settle(plan.query)?, ..plan })
     }
 
     /// The same of a statement that may read files, where its user may.

@@ -400,6 +400,41 @@ async fn upserts_at_once_wait_for_each_other() {
 }
 
 #[tokio::test]
+async fn conditions_may_hold_queries() {
+    let world = world().await;
+    let sql = "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x'), (5, (SELECT max(v) FROM t), 'new')
+               ON CONFLICT DO UPDATE SET v = (SELECT max(o.v) FROM t AS o) WHERE t.v < (SELECT max(o.v) FROM t AS o) - 15";
+    assert_eq!(count(&world, sql).await, 2);
+    assert_eq!(t(&world).await, "1|30|a 2|20|b 3|30|c 5|30|new");
+    world.run("CREATE TABLE picks (k BIGINT)").await;
+    world.run("INSERT INTO picks VALUES (1), (3)").await;
+    let among = async |condition: &str| {
+        let sql = format!(
+            "MERGE INTO t USING (SELECT k AS id FROM t) AS n ON t.k = n.id
+             WHEN MATCHED AND {condition} THEN UPDATE SET s = 'x' WHEN MATCHED THEN UPDATE SET s = 'y'"
+        );
+        assert_eq!(count(&world, &sql).await, 4, "{condition}");
+        world.rows("SELECT k FROM t WHERE s = 'x' ORDER BY k").await.join(" ")
+    };
+    assert_eq!(among("t.k IN (SELECT k FROM picks)").await, "1 3");
+    assert_eq!(among("n.id + 1 NOT IN (SELECT k FROM picks)").await, "1 3 5");
+    assert_eq!(among("EXISTS (SELECT 1 FROM picks AS p WHERE p.k = t.k AND p.k < 2)").await, "1");
+    assert_eq!(among("NOT EXISTS (SELECT 1 FROM picks AS p WHERE p.k = n.id)").await, "2 5");
+    assert_eq!(among("t.k IN (SELECT max(k) FROM picks) OR EXISTS (SELECT 1 FROM picks WHERE k > 100)").await, "3");
+    assert_eq!(among("NULLIF(t.k, 2) NOT IN (SELECT k FROM picks WHERE k > 100)").await, "1 2 3 5");
+    world.run("INSERT INTO picks VALUES (NULL)").await;
+    assert_eq!(among("t.k IN (SELECT k FROM picks)").await, "1 3");
+    assert_eq!(among("t.k NOT IN (SELECT k FROM picks)").await, "");
+    let sql = "INSERT INTO t VALUES (1, 1, ''), (2, 2, '') ON CONFLICT DO UPDATE SET s = 'in' WHERE excluded.k IN (SELECT k FROM picks)";
+    assert_eq!(count(&world, sql).await, 1);
+    assert_eq!(world.rows("DELETE FROM t WHERE k = 1 RETURNING s, k IN (SELECT k FROM picks)").await, ["in|true"]);
+    assert_eq!(count(&world, "UPDATE t SET v = CASE WHEN k IN (SELECT k FROM picks) THEN 1 ELSE 0 END").await, 3);
+    assert_eq!(world.rows("SELECT v FROM t ORDER BY k").await, ["0", "1", "0"]);
+    assert_eq!(count(&world, "INSERT INTO t VALUES (6, (SELECT max(k) FROM t), 'q'), (7, NULL, 'r')").await, 2);
+    assert_eq!(world.rows("SELECT v, s FROM t WHERE k > 5 ORDER BY k").await, ["5|q", "null|r"]);
+}
+
+#[tokio::test]
 async fn they_are_explained() {
     let world = world().await;
     for sql in [
