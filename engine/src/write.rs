@@ -92,10 +92,15 @@ impl Write {
             Self::Insert(insert) | Self::Upsert(insert) => return weight::of_insert(insert, parameters),
             Self::Merge(_) => return Weight::Heavy,
             Self::Update(update) => {
-                let reads_more = update.from.is_some() || weight::holds_query(&update.assignments);
+                let reads_more = update.from.is_some()
+                    || weight::holds_query(&update.assignments)
+                    || weight::holds_query(&update.returning);
                 (Some(&update.table), update.selection.as_ref(), reads_more)
             }
-            Self::Delete(delete) => (target::of_delete(delete), delete.selection.as_ref(), delete.using.is_some()),
+            Self::Delete(delete) => {
+                let reads_more = delete.using.is_some() || weight::holds_query(&delete.returning);
+                (target::of_delete(delete), delete.selection.as_ref(), reads_more)
+            }
         };
         let table = target.filter(|_| !others).and_then(|target| target::definition(target, catalog, namespace));
         table.map_or(Weight::Heavy, |table| weight::of_change(table, selection, parameters))

@@ -21,16 +21,24 @@ use datafusion::{
 use crate::statement::many;
 
 pub(super) fn settle(query: LogicalPlan) -> Result<LogicalPlan> {
+    if !query.exists(lacks_plan)? {
+        return Ok(query);
+    }
     let settled = query.transform_up(|node| match node {
-        LogicalPlan::Projection(projection) if holds(&projection.expr, &is_predicate)? => {
-            counted(projection).map(Transformed::yes)
-        }
-        LogicalPlan::Values(values) if holds(values.values.iter().flatten(), &many::is_subquery)? => {
-            projected(&values).map(Transformed::yes)
-        }
+        node if !lacks_plan(&node)? => Ok(Transformed::no(node)),
+        LogicalPlan::Projection(projection) => counted(projection).map(Transformed::yes),
+        LogicalPlan::Values(values) => projected(&values).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(settled.data)
+}
+
+fn lacks_plan(node: &LogicalPlan) -> Result<bool> {
+    match node {
+        LogicalPlan::Projection(projection) => holds(&projection.expr, &is_predicate),
+        LogicalPlan::Values(values) => holds(values.values.iter().flatten(), &many::is_subquery),
+        _ => Ok(false),
+    }
 }
 
 fn holds<'a>(exprs: impl IntoIterator<Item = &'a Expr>, what: &dyn Fn(&Expr) -> bool) -> Result<bool> {

@@ -69,6 +69,12 @@ async fn writes_are_light_where_they_name_their_rows() {
         ("DELETE FROM n WHERE v = 1", Heavy),
         ("UPDATE t SET v = n.v FROM n WHERE a = 1 AND b = 'x'", Heavy),
         ("TRUNCATE TABLE t", Heavy),
+        ("INSERT INTO t VALUES (1, 'x', 2) ON CONFLICT DO UPDATE SET v = t.v + excluded.v RETURNING v", Light),
+        ("INSERT INTO t VALUES (1, 'x', 2) ON CONFLICT DO UPDATE SET v = (SELECT count(*) FROM t)", Heavy),
+        ("UPDATE t SET v = 1 WHERE a = 1 AND b = 'x' RETURNING v", Light),
+        ("UPDATE t SET v = 1 WHERE a = 1 AND b = 'x' RETURNING (SELECT count(*) FROM t)", Heavy),
+        ("DELETE FROM t WHERE a = 1 AND b = 'x' RETURNING (SELECT count(*) FROM t)", Heavy),
+        ("MERGE INTO t USING n ON t.a = n.v WHEN MATCHED THEN DELETE", Heavy),
     ])
     .await;
 }

@@ -144,8 +144,12 @@ impl Merge {
         let mut rows = self.rows(context, parts.source, memory).await?;
         if self.repeated != Repeated::Pairs {
             let (first, repeats) = first_of_each_key(rows, keys, table, memory)?;
+            // Batches of parameters may have come out of their order.
+            if repeats && many {
+                return Ok(None);
+            }
             if repeats && self.repeated == Repeated::Refused {
-                return if many { Ok(None) } else { Err(self.second_time()) };
+                return Err(self.second_time());
             }
             rows = first;
         }
