@@ -35,6 +35,8 @@ use sizes::Rule;
 
 /// Results below are not counted: a batch of plain rows is no smaller, and the reserve is for those.
 const SMALL: u64 = 1 << 20;
+/// One value may have so much where a batch may: a few megabytes harm nobody.
+const SCALAR: u64 = 8 << 20;
 /// No more than so many bytes in one array, whatever a user may have: offsets are 32 bits with a sign.
 const LARGEST: usize = 1 << 30;
 
@@ -53,7 +55,7 @@ impl Room {
     /// `user`: bytes of the statements of one user.
     pub fn new(pool: Arc<dyn MemoryPool>, user: usize) -> Self {
         let batch = (user / 4).min(LARGEST) as u64;
-        Self { pool, batch, scalar: batch / 4 }
+        Self { pool, batch, scalar: batch.min((batch / 4).max(SCALAR)) }
     }
 
     fn refuse(what: &str, bytes: u64, limit: u64) -> Error {
