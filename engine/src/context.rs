@@ -30,6 +30,7 @@ use datafusion::{
 
 use crate::{
     Engine, Identity, Result, Role,
+    bounded::{BigLiterals, Room},
     functions::{Constant, Functions, Now, WHERE, WHO},
     moments::ComparedMoments,
     outside::{self, Files},
@@ -74,7 +75,13 @@ pub(crate) struct Template {
 
 impl Template {
     /// `memory`: bytes of the statements of one user.
-    pub fn new(runtime: Arc<RuntimeEnv>, memory: usize, functions: Arc<Functions>, engine: Weak<Engine>) -> Self {
+    pub fn new(
+        runtime: Arc<RuntimeEnv>,
+        memory: usize,
+        room: Room,
+        functions: Arc<Functions>,
+        engine: Weak<Engine>,
+    ) -> Self {
         let mut config = SessionConfig::new()
             .with_batch_size(batch_rows(memory))
             .with_default_catalog_and_schema(Engine::CATALOG, crate::catalog::DEFAULT_NAMESPACE)
@@ -97,6 +104,7 @@ impl Template {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_analyzer_rules(analyzer_rules())
+            .with_optimizer_rule(Arc::new(BigLiterals { room, rows: batch_rows(memory) }))
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
             .build();

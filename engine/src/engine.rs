@@ -24,6 +24,7 @@ use crate::{
     TransactionLimits, UserInfo, Weight,
     admission::Admission,
     audit::{self, Event, Trail, Verb},
+    bounded::Room,
     catalog::Catalog,
     context::Template,
     functions::Functions,
@@ -200,8 +201,9 @@ impl Engine {
         let trail = Trail::open(audit)?;
         let users = Users::open(Arc::clone(&store), &data_dir, config.admin_password).await?;
         let catalog = Catalog::open(Arc::clone(&store), |no| users.identity(no).is_ok()).await?;
-        let functions = Arc::new(Functions::new(&store));
         let pool = Arc::new(StatementPool::new(config.memory_limit));
+        let room = Room::new(Arc::clone(&pool) as _, config.memory_limit.min(config.limits.user_memory));
+        let functions = Arc::new(Functions::new(&store, &room));
         let runtime = runtime(&store, &pool, data_dir.join("spill"))?;
         let limits = config.limits;
         let shares = Shares::new(Arc::clone(&runtime), pool, limits);
@@ -210,7 +212,7 @@ impl Engine {
         let queries = Queries::new(Arc::clone(&trail));
         let (plans, memory) = (Plans::new(), config.memory_limit.min(limits.user_memory));
         Ok(Arc::new_cyclic(|own| {
-            let template = Template::new(runtime, memory, Arc::clone(&functions), own.clone());
+            let template = Template::new(runtime, memory, room, Arc::clone(&functions), own.clone());
             let host = OnceLock::new();
             Self {
                 store,

@@ -21,7 +21,11 @@ use datafusion::{
 };
 use insula_storage::Store;
 
-use crate::{engine::FunctionNames, session::Settings};
+use crate::{
+    bounded::{Bounded, Room},
+    engine::FunctionNames,
+    session::Settings,
+};
 pub(crate) use now::Now;
 
 #[cfg(test)]
@@ -42,9 +46,10 @@ pub(crate) const WHO: [&str; 3] = ["current_user", "session_user", "user"];
 pub(crate) const WHERE: [&str; 2] = ["current_schema", "current_catalog"];
 
 impl Functions {
-    pub fn new(store: &Arc<Store>) -> Self {
+    pub fn new(store: &Arc<Store>, room: &Room) -> Self {
         let mut scalar = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
+            let function = Bounded::function(function, room);
             for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
                 scalar.insert(name.to_owned(), Arc::clone(&function));
             }

@@ -8,6 +8,7 @@
 
 mod admission;
 pub mod audit;
+mod bounded;
 mod catalog;
 mod context;
 mod engine;

@@ -62,7 +62,15 @@ pub fn name(code: Code) -> &'static str {
 /// What a panic says goes to the log.
 pub fn panicked(panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    internal(format!("panic: {}", text.unwrap_or("without a message")))
+    let text = text.unwrap_or("without a message");
+    // Arrow's arrays have offsets of 32 bits, and it panics where texts or lists of one array are longer together.
+    if text.to_lowercase().contains("offset overflow") {
+        tracing::debug!(panic = text, "refused");
+        return Status::resource_exhausted(
+            "a value, or the values of one batch, would be larger than 2 GiB; ask for less at a time",
+        );
+    }
+    internal(format!("panic: {text}"))
 }
 
 fn code(kind: ErrorKind) -> Code {

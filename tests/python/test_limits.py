@@ -284,3 +284,34 @@ def test_a_row_found_by_its_key_keeps_to_the_size_of_results_too(narrow, people,
         assert ann.rows("SELECT v FROM cells WHERE id = 1") == [("small",)]
         with refused("ResourceExhausted", "--max-result-bytes"):
             ann.rows("SELECT v FROM cells WHERE id = 2")
+
+
+# Each would make gigabytes of a few bytes, in one call or one batch.
+GROWING = [
+    "SELECT range(1, 10000000000)",
+    "SELECT count(*) FROM (SELECT unnest(range(1, 100000)) FROM generate_series(1, 8192))",
+    "SELECT replace(repeat('a', 2000000), 'a', repeat('b', 2000))",
+    "SELECT regexp_replace(repeat('a', 1000000), 'a', repeat('b', 5000), 'g')",
+    "SELECT sha256(repeat('a', 2000000000))",
+    "SELECT lpad('x', 2000000000, 'y')",
+    "SELECT string_agg(repeat('x', 1000000), '') FROM generate_series(1, 3000)",
+    "SELECT array_agg(repeat('x', 1000000)) FROM generate_series(1, 3000)",
+    "SELECT repeat('x', value * 1000) FROM generate_series(1, 8192)",
+]
+
+
+def test_functions_that_make_much_of_little_stay_within_the_limit(tmp_path, refused):
+    limit = 512_000_000
+    with Server(tmp_path / "data", "--memory-limit", str(limit)) as server:
+        admin = Login(server, "admin", ADMIN_PASSWORD)
+        for sql in GROWING:
+            with refused("ResourceExhausted", "--user-memory-limit"):
+                admin.rows(sql)
+            assert admin.rows("SELECT 1") == [(1,)], sql
+        together = [Background(admin, sql) for sql in GROWING]
+        [statement.end() for statement in together]
+        assert all("--user-memory-limit" in str(statement.error) for statement in together)
+        most = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
+        assert int(most[1]) * 1024 < limit * 5 / 4, most
+        assert admin.rows("SELECT length(repeat('x', 1000)), cardinality(range(1, 1000000))") == [(1000, 999999)]
+        admin.close()

@@ -13,7 +13,10 @@ const KNOWN: &str = include_str!("known.txt");
 async fn each_function_has_been_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(StoreConfig::new(dir.path().to_path_buf())).await.unwrap();
-    let Functions { scalar, higher_order, aggregate, window, table, planners: _ } = Functions::new(&store);
+    let Functions { scalar, higher_order, aggregate, window, table, planners: _ } = Functions::new(
+        &store,
+        &Room::new(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()), usize::MAX),
+    );
     let mut found = BTreeSet::new();
     let mut add =
         |kind: &str, names: Vec<&String>| found.extend(names.into_iter().map(|name| format!("{kind} {name}")));
