@@ -122,3 +122,12 @@ def test_incremental_partitions(alice, items):
             cursor.adbc_read_partition(partition)
             ids += cursor.fetch_arrow_table()["id"].to_pylist()
     assert sorted(ids) == list(range(1_000))
+
+
+def test_values_of_mixed_types_are_not_cut_down_to_those_of_the_first_branch(admin, alice, namespace):
+    assert alice.rows("SELECT 1 AS n UNION ALL SELECT 2.5 ORDER BY n") == [(1.0,), (2.5,)]
+    assert alice.rows("SELECT CASE WHEN v = 1 THEN 1 ELSE 2.5 END FROM (VALUES (1), (2)) t(v) ORDER BY v") == [(1.0,), (2.5,)]
+    assert alice.rows("SELECT sum(CASE WHEN v = 1 THEN 0 ELSE 0.25 END) FROM (VALUES (1), (2)) t(v)") == [(0.25,)]
+    assert alice.rows("SELECT NULL AS n UNION ALL SELECT 1 ORDER BY n NULLS FIRST") == [(None,), (1,)]
+    admin.change(f"CREATE TABLE {namespace}.mixed AS SELECT 1 AS a UNION ALL SELECT 2.5")
+    assert sorted(admin.rows(f"SELECT a FROM {namespace}.mixed")) == [(1.0,), (2.5,)]

@@ -8,7 +8,11 @@ use arrow::{
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::{
+    common::config::ConfigOptions,
+    logical_expr::LogicalPlan,
+    optimizer::{AnalyzerRule, analyzer::type_coercion::TypeCoercion},
+};
 
 use crate::{Result, types::plain_type};
 
@@ -23,9 +27,19 @@ pub(crate) fn plain_schema(plan: &LogicalPlan) -> SchemaRef {
 }
 
 fn with_types(plan: &LogicalPlan, kept: impl Fn(&DataType) -> DataType) -> SchemaRef {
-    let fields = plan.schema().fields().iter();
-    let fields = fields.map(|field| Field::new(field.name(), kept(field.data_type()), field.is_nullable()));
+    let coerced = coerced(plan);
+    let types = coerced.as_ref().map_or(plan.schema(), LogicalPlan::schema).fields();
+    let fields = plan.schema().fields().iter().zip(types);
+    let fields = fields.map(|(field, of)| Field::new(field.name(), kept(of.data_type()), field.is_nullable()));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The plan as it is run. Until its types are coerced, a UNION or CASE says that it has the type of its first branch, and
+/// rows would be cut down to that. `None`: it has no other types, or running it will say what is wrong with them.
+fn coerced(plan: &LogicalPlan) -> Option<LogicalPlan> {
+    let width = plan.schema().fields().len();
+    let coerced = TypeCoercion::new().analyze(plan.clone(), &ConfigOptions::default());
+    coerced.ok().filter(|coerced| coerced.schema().fields().len() == width)
 }
 
 /// The batch with exactly this schema.
