@@ -69,7 +69,7 @@ jdbc() {
     [ -d ~/.m2/repository/org/apache/arrow/flight-sql-jdbc-driver ] && cmp -s tests/jdbc/pom.xml "$stamp" && return
     need java "install a JDK, 17 or newer, as in: apt-get install openjdk-17-jdk-headless"
     need mvn "install Maven 3.8 or newer, as in: apt-get install maven"
-    # A run without any test fetches all that a run with tests needs.
+    # A run without any test fetches what a run with tests needs.
     mvn -B -q -f tests/jdbc/pom.xml -Doutput="$BUILD_CACHE/jdbc" test -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
     cp tests/jdbc/pom.xml "$stamp"
 }
