@@ -32,6 +32,10 @@ where
         let bytes = u32::try_from(bytes.saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX);
         self.entries.insert(key, (value, bytes));
     }
+
+    pub fn remove(&self, key: &K) {
+        self.entries.invalidate(key);
+    }
 }
 
 #[cfg(test)]

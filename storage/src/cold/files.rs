@@ -65,10 +65,12 @@ impl Files {
         Ok(open)
     }
 
-    /// The object is gone.
+    /// The object is gone. What was read of it must go, too: it was used often when its rows were merged into another
+    /// file, and the cache would rather keep it than let that file in.
     pub(super) fn forget(&self, path: &Path) {
         if let Some(id) = layout::file_id(path) {
             self.met.write().remove(&id);
+            self.open.remove(&id);
         }
     }
 }

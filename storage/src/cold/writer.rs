@@ -41,8 +41,9 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 const PAGE_ROWS: usize = 20_000;
 /// A dictionary is read whole whichever of its rows are wanted, so it must not be large.
 const DICTIONARY_BYTES: usize = 256 << 10;
-/// A file is closed when its user index reaches this, so that it stays cheap to load.
-const INDEX_BYTES: usize = 64 << 20;
+/// A file is closed when its user index reaches this: it is loaded and kept whole for one user who is in it, and must be
+/// small beside what the smallest servers have for the indexes of all files.
+const INDEX_BYTES: usize = 4 << 20;
 
 /// Bytes of a key that a manifest keeps of each end of a file.
 pub(crate) const BOUND_BYTES: usize = 64;

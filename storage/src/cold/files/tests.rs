@@ -89,3 +89,15 @@ async fn a_file_that_is_cut_short_says_so() {
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     assert!(error.message().contains("40 bytes instead of"), "{error}");
 }
+
+/// Else it would fill the cache: what is used often is not given up for the file that its rows were merged into.
+#[tokio::test]
+async fn nothing_is_kept_of_a_file_that_is_gone() {
+    let (cold, table) = (fixture::memory(), fixture::notes());
+    let file = fixture::write(&cold, &table, &[fixture::note_rows(&[(1, 1, false)])]).await;
+    cold.open_file(table.id, &file).await.unwrap();
+    assert!(cold.files.open.get(&file.id).is_some());
+    cold.retire(vec![layout::file_path(table.id, file.id)]);
+    cold.reclaim().await;
+    assert!(cold.files.open.get(&file.id).is_none());
+}
