@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use crate::{
     Engine, Error, ErrorKind, GrantInfo, Identity, Result, Role,
+    checks::Conditions,
     grants::{Grantee, Grants, Object, Privilege, Privileges},
     table::SeenTables,
 };
@@ -27,6 +28,7 @@ pub(crate) struct Snapshot {
     namespaces: Arc<BTreeSet<String>>,
     tables: Arc<BTreeMap<(String, String), Arc<TableDef>>>,
     seen: Arc<SeenTables>,
+    conditions: Arc<Conditions>,
     grants: Arc<Grants>,
 }
 
@@ -77,6 +79,11 @@ impl Snapshot {
     /// How statements see the tables.
     pub fn seen(&self) -> &SeenTables {
         &self.seen
+    }
+
+    /// What the checks of the tables are computed by.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     pub fn grants(&self) -> &Arc<Grants> {
@@ -404,9 +411,10 @@ impl Catalog {
         }
         let tables = self.store.tables();
         let seen = Arc::new(SeenTables::of(tables.iter()));
+        let conditions = Arc::new(Conditions::of(tables.iter()));
         let tables = tables.into_iter().map(|def| ((def.namespace.clone(), def.name.clone()), def)).collect();
         let (namespaces, tables) = (Arc::new(namespaces), Arc::new(tables));
-        *self.current.write() = Arc::new(Snapshot { namespaces, tables, seen, grants });
+        *self.current.write() = Arc::new(Snapshot { namespaces, tables, seen, conditions, grants });
         Ok(())
     }
 }

@@ -218,6 +218,17 @@ impl Context {
         if self.outside.is_some() { self.reach(&outside::relations(ast)).await } else { Ok(()) }
     }
 
+    /// The same without what its session has set, where that is something: what a table is declared with means the same in
+    /// all sessions.
+    pub fn without_settings(&self) -> Result<Option<Self>> {
+        if self.settings.time_zone == Settings::DEFAULT_TIME_ZONE {
+            return Ok(None);
+        }
+        let engine = self.engine.upgrade().ok_or_else(|| crate::Error::internal("the engine is gone"))?;
+        let tables = Arc::clone(&self.tables);
+        Ok(Some(engine.template().context(&self.user, Settings::default(), tables, &self.share)))
+    }
+
     pub fn state(&self) -> &SessionState {
         &self.state
     }

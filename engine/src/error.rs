@@ -47,6 +47,11 @@ impl Error {
         &self.message
     }
 
+    /// The same error, of which it is said what it befell.
+    pub(crate) fn within(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
     }

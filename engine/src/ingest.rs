@@ -19,12 +19,13 @@ use insula_storage::{
 
 use crate::{
     Error, ErrorKind, IngestMode, IngestTarget, Result, RowStream,
+    checks::Checks,
     context::Context,
     grants::Privilege,
     sql::{SystemColumns, is_system_column},
     statement::{Request, define::of_ingest},
     transaction::{Turn, too_large},
-    write::{Intake, rows},
+    write::Intake,
 };
 use owners::{Group, UserColumn};
 
@@ -40,8 +41,7 @@ pub(crate) async fn run(
     if let Some(transaction) = request.session.transaction() {
         let mut turn = transaction.turn().await?;
         if let Some(table) = append_within(request, &mut turn, &target)? {
-            let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
-            return gather_within(request, &mut turn, &shape, batches).await;
+            return gather_within(request, &mut turn, &table, (&schema, mismatch(target.mode)), batches).await;
         }
     }
     let users = target.user_column.as_deref().map(|name| UserColumn::new(request.user, &schema, name)).transpose()?;
@@ -54,7 +54,7 @@ pub(crate) async fn run(
         Some(name) => many_users(&table, name)?,
     };
     let mut intake = Intake::new(store, &table, scope, Mode::Insert, &context.pool());
-    let shape = Shape::new(&table, &schema, mismatch(target.mode))?;
+    let shape = Shape::new(&context, &table, &schema, mismatch(target.mode))?;
     let users = match &users {
         None => gather(request, &context, &shape, &mut batches, &mut intake).await.map(|()| None)?,
         Some(column) => Some(gather_owned(request, &context, (&shape, column), &mut batches, &mut intake).await?),
@@ -92,12 +92,13 @@ fn append_within(request: &Request<'_>, turn: &mut Turn, target: &IngestTarget) 
 async fn gather_within(
     request: &Request<'_>,
     turn: &mut Turn,
-    shape: &Shape<'_>,
+    table: &Arc<TableDef>,
+    (schema, mismatch): (&Schema, ErrorKind),
     mut batches: RowStream,
 ) -> Result<u64> {
-    let table = shape.table;
     let context = request.at(turn.moment(request.engine)?).context(SystemColumns::default())?;
     context.tables.require(table, Privilege::Insert)?;
+    let shape = Shape::new(&context, table, schema, mismatch)?;
     let room = turn.room()?;
     let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
     let memory = MemoryConsumer::new("ingest").register(&context.pool());
@@ -198,13 +199,14 @@ async fn gather_owned(
 /// How the columns of the stream become the columns of the table: by name; what is not sent takes its default.
 struct Shape<'a> {
     table: &'a Arc<TableDef>,
+    checks: Checks,
     /// Per column of the table: index in the stream.
     sources: Vec<Option<usize>>,
 }
 
 impl<'a> Shape<'a> {
     /// `mismatch`: the error when the stream does not fit.
-    fn new(table: &'a Arc<TableDef>, schema: &Schema, mismatch: ErrorKind) -> Result<Self> {
+    fn new(context: &Context, table: &'a Arc<TableDef>, schema: &Schema, mismatch: ErrorKind) -> Result<Self> {
         for field in schema.fields() {
             let known = table.columns.iter().find(|column| column.field.name() == field.name());
             let Some(column) = known else { return Err(unknown_column(table, field.name(), mismatch)) };
@@ -212,7 +214,7 @@ impl<'a> Shape<'a> {
         }
         let index = |name: &str| schema.fields().iter().position(|field| field.name() == name);
         let sources = table.columns.iter().map(|column| index(column.field.name())).collect();
-        Ok(Self { table, sources })
+        Ok(Self { table, checks: Checks::of(context, table)?, sources })
     }
 
     async fn rows(&self, context: &Context, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -224,7 +226,7 @@ impl<'a> Shape<'a> {
                 (None, None) => new_null_array(column.field.data_type(), batch.num_rows()),
             });
         }
-        rows(self.table, columns)
+        self.checks.rows(columns)
     }
 }
 

@@ -10,6 +10,7 @@ mod admission;
 pub mod audit;
 mod bounded;
 mod catalog;
+mod checks;
 mod context;
 mod engine;
 mod error;

@@ -20,8 +20,13 @@ pub(crate) struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(|store| store).await
+    }
+
+    /// With another store than it would have.
+    pub async fn with(store: impl FnOnce(StoreConfig) -> StoreConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = StoreConfig::new(directory.path().to_owned());
+        let store = store(StoreConfig::new(directory.path().to_owned()));
         let config = EngineConfig {
             store,
             memory_limit: 64 << 20,

@@ -36,7 +36,7 @@ use crate::{
 pub(crate) use intake::Intake;
 use merge::conflict;
 use plan::Effect;
-pub(crate) use plan::{WritePlan, rows};
+pub(crate) use plan::{WritePlan, stored_rows};
 use returning::Returned;
 
 /// A statement that writes one table.
@@ -330,8 +330,8 @@ async fn collect(
 
 impl WritePlan {
     /// Inserts the rows of a query into a table that is not there yet.
-    pub fn fill(table: Arc<TableDef>, query: LogicalPlan) -> Self {
-        Self { table, query, effect: Effect::Insert, returning: None }
+    pub fn fill(context: &Context, table: Arc<TableDef>, query: LogicalPlan) -> Result<Self> {
+        Self::new(context, table, query, Effect::Insert)
     }
 
     /// Tells the statement's place what it is about.
@@ -354,7 +354,7 @@ impl WritePlan {
         let queries = match &self.effect {
             Effect::Update(changed) if many => by_key::executions(query, table, changed, params)?,
             Effect::Delete if many => by_key::executions(query, table, &[], params)?,
-            Effect::Merge(merge) => merge.executions(context, query, table, params, &mut memory).await?,
+            Effect::Merge(merge) => merge.executions(context, query, &self.checks, params, &mut memory).await?,
             _ => Some(parameters::executions(query, params)?),
         };
         Ok(queries.map(|queries| Executions { queries, _memory: memory }))

@@ -52,6 +52,7 @@ fn new_table() -> NewTable {
         kind: TableKind::User,
         columns: columns.into_iter().map(column).collect(),
         key: vec![0],
+        checks: Vec::new(),
         options,
     }
 }

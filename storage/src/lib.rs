@@ -59,8 +59,8 @@ pub use meta::{Meta, MetaBatch};
 pub use read::{ColdSlice, HotKeys, HotScan, ReadView, TableSlice};
 pub use store::{DiskUsage, Filling, Freed, Store, StoreConfig, StoreMemory};
 pub use table::{
-    Alteration, ColumnDef, Durability, Initial, NewColumn, NewTable, Placement, TableDef, TableKind, TableOptions,
-    TableVersion,
+    Alteration, Check, ColumnDef, Durability, Initial, NewCheck, NewColumn, NewTable, Placement, TableDef, TableKind,
+    TableOptions, TableVersion,
 };
 pub use transaction::Transaction;
 pub use write::{Commit, WriteLock, WriteSet};

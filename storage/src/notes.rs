@@ -64,6 +64,7 @@ pub(crate) async fn notes(store: &Arc<Store>, options: TableOptions) -> Arc<Tabl
         kind: TableKind::User,
         columns: vec![column("note", DataType::Utf8, true), column("id", DataType::Int64, false)],
         key: vec![1],
+        checks: Vec::new(),
         options,
     };
     store.create_table(table).await.unwrap()

@@ -1,6 +1,7 @@
 //! Table definitions: what storage must know of a table to write, read and flush its rows.
 
 mod alter;
+mod check;
 mod conform;
 mod initial;
 mod persist;
@@ -16,6 +17,8 @@ use arrow::{
 use insula_proto::{ColumnId, TableId};
 
 pub use alter::Alteration;
+pub(crate) use alter::Altered;
+pub use check::{Check, NewCheck};
 pub(crate) use conform::conform;
 pub use initial::Initial;
 pub use stored::{stored_field, stored_type};
@@ -123,6 +126,7 @@ pub struct NewTable {
     pub columns: Vec<NewColumn>,
     /// Indices into `columns`, in key order; empty: a hidden row id is the key.
     pub key: Vec<usize>,
+    pub checks: Vec<NewCheck>,
     pub options: TableOptions,
 }
 
@@ -135,6 +139,7 @@ pub struct TableDef {
     pub columns: Vec<ColumnDef>,
     /// Indices into `columns`, in key order; empty: a hidden row id is the key.
     pub key: Vec<usize>,
+    pub checks: Vec<Check>,
     pub options: TableOptions,
     pub schema_version: u32,
     pub next_column_id: u32,
@@ -172,7 +177,7 @@ impl NewTable {
         if self.key.iter().enumerate().any(|(n, i)| *i >= columns.len() || self.key[..n].contains(i)) {
             return Err(invalid(format!("the primary key of table \"{}\" names a column twice, or none", self.name)));
         }
-        Ok(TableDef {
+        let mut table = TableDef {
             id,
             namespace: self.namespace,
             name: self.name,
@@ -180,11 +185,16 @@ impl NewTable {
             next_column_id: columns.last().map_or(1, |c| c.id.0 + 1),
             columns,
             key: self.key,
+            checks: Vec::new(),
             options: self.options,
             schema_version: 1,
             created_micros,
             older: Versions::default(),
-        })
+        };
+        for check in &self.checks {
+            table.add_check(check)?;
+        }
+        Ok(table)
     }
 }
 

@@ -72,6 +72,7 @@ async fn a_merge_takes_no_more_memory_for_more_rows() {
         kind: TableKind::User,
         columns: vec![column("id", DataType::Int64), column("text", DataType::Utf8)],
         key: vec![0],
+        checks: Vec::new(),
         options: TableOptions { flush_rows: u64::MAX, flush_bytes: u64::MAX, ..TableOptions::default() },
     };
     let table = store.create_table(table).await.unwrap();

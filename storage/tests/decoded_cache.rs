@@ -26,6 +26,7 @@ async fn open(dir: &tempfile::TempDir) -> (Arc<Store>, Arc<TableDef>) {
         kind: TableKind::User,
         columns: vec![column("k"), column("v")],
         key: vec![0],
+        checks: Vec::new(),
         options: TableOptions::default(),
     };
     let table = store.create_table(table).await.unwrap();

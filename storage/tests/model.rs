@@ -90,6 +90,7 @@ impl Bench {
                 column("text", DataType::Utf8),
             ],
             key: vec![2, 1],
+            checks: Vec::new(),
             options: TableOptions::default(),
         };
         let table = store.create_table(table).await.unwrap();

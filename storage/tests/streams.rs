@@ -123,6 +123,7 @@ impl Bench {
             kind: TableKind::Stream,
             columns: vec![column("value", DataType::Utf8), column("id", DataType::Int64)],
             key: vec![1],
+            checks: Vec::new(),
             options: options(Some(100), Some(4)),
         };
         let table = store.create_table(table).await.unwrap();

@@ -1,7 +1,7 @@
 //! `SHOW CREATE TABLE`: a definition as the statement that would make it again.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use insula_storage::{TableDef, TableKind};
+use insula_storage::{Check, TableDef, TableKind};
 
 use crate::{sql::quoted, system::options_of};
 
@@ -23,6 +23,8 @@ pub(super) fn create_text(table: &TableDef) -> String {
         let key = table.key.iter().map(|i| quoted(table.columns[*i].field.name()).to_string());
         parts.push(format!("PRIMARY KEY ({})", key.collect::<Vec<_>>().join(", ")));
     }
+    let check = |check: &Check| format!("CONSTRAINT {} CHECK ({})", quoted(&check.name), check.sql);
+    parts.extend(table.checks.iter().map(check));
     let name = format!("{}.{}", quoted(&table.namespace), quoted(&table.name));
     format!("CREATE {kind} TABLE {name} (\n  {}\n) WITH ({})", parts.join(",\n  "), options_of(table))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, SchemaRef, TimeUnit};
+use insula_storage::Check;
 
 use super::{
     Asking, View,
@@ -10,13 +11,13 @@ use super::{
     fields::{maybe_number, maybe_text, number, text},
     rows::{self, all, made, maybe_numbers, maybe_texts, no_texts, numbers, texts},
 };
-use crate::{Engine, RowStream};
+use crate::{Engine, RowStream, checks::declare::key_name};
 
 const fn view(name: &'static str, fields: fn() -> Vec<Field>, rows: fn(Asking, SchemaRef) -> RowStream) -> View {
     View { namespace: "information_schema", name, fields, rows }
 }
 
-pub(super) static VIEWS: [View; 6] = [
+pub(super) static VIEWS: [View; 7] = [
     view(
         "schemata",
         || vec![text("catalog_name"), text("schema_name"), maybe_text("schema_owner"), maybe_text("sql_path")],
@@ -58,6 +59,11 @@ pub(super) static VIEWS: [View; 6] = [
             ]
         },
         constraints,
+    ),
+    view(
+        "check_constraints",
+        || vec![text("constraint_catalog"), text("constraint_schema"), text("constraint_name"), text("check_clause")],
+        check_constraints,
     ),
     view(
         "key_column_usage",
@@ -138,22 +144,54 @@ fn columns(asking: Asking, schema: SchemaRef) -> RowStream {
     })
 }
 
-/// As PostgreSQL names the constraint.
-fn key_name(table: &Table) -> String {
-    format!("{}_pkey", table.name())
+/// One constraint of a table: a check by its place among them, or the key.
+struct Constraint {
+    table: Arc<Table>,
+    check: Option<usize>,
+}
+
+impl Constraint {
+    fn all(asking: &Asking) -> Vec<Self> {
+        let of = |table: Table| {
+            let key = (!table.key().is_empty()).then_some(None);
+            let checks = 0..table.declared().map_or(0, |table| table.checks.len());
+            let table = Arc::new(table);
+            key.into_iter().chain(checks.map(Some)).map(move |check| Self { table: Arc::clone(&table), check })
+        };
+        Table::all(asking).into_iter().flat_map(of).collect()
+    }
+
+    fn check(&self) -> Option<&Check> {
+        self.table.declared()?.checks.get(self.check?)
+    }
+
+    fn name(&self) -> String {
+        self.check().map_or_else(|| key_name(self.table.name()), |check| check.name.clone())
+    }
+}
+
+fn check_constraints(asking: Asking, schema: SchemaRef) -> RowStream {
+    let checks = Constraint::all(&asking).into_iter().filter(|constraint| constraint.check.is_some()).collect();
+    rows::of(checks, schema, |part: &[Constraint]| {
+        vec![
+            all(part, Engine::CATALOG),
+            texts(part, |constraint| constraint.table.namespace()),
+            made(part, Constraint::name),
+            texts(part, |constraint| constraint.check().map_or("", |check| &check.sql)),
+        ]
+    })
 }
 
 fn constraints(asking: Asking, schema: SchemaRef) -> RowStream {
-    let keyed = Table::all(&asking).into_iter().filter(|table| !table.key().is_empty()).collect();
-    rows::of(keyed, schema, |part: &[Table]| {
+    rows::of(Constraint::all(&asking), schema, |part: &[Constraint]| {
         vec![
             all(part, Engine::CATALOG),
-            texts(part, Table::namespace),
-            made(part, key_name),
+            texts(part, |constraint| constraint.table.namespace()),
+            made(part, Constraint::name),
             all(part, Engine::CATALOG),
-            texts(part, Table::namespace),
-            texts(part, Table::name),
-            all(part, "PRIMARY KEY"),
+            texts(part, |constraint| constraint.table.namespace()),
+            texts(part, |constraint| constraint.table.name()),
+            texts(part, |constraint| if constraint.check.is_some() { "CHECK" } else { "PRIMARY KEY" }),
             all(part, "NO"),
             all(part, "NO"),
             all(part, "YES"),
@@ -171,7 +209,7 @@ fn key_columns(asking: Asking, schema: SchemaRef) -> RowStream {
         vec![
             all(part, Engine::CATALOG),
             texts(part, |(table, _)| table.namespace()),
-            made(part, |(table, _)| key_name(table)),
+            made(part, |(table, _)| key_name(table.name())),
             all(part, Engine::CATALOG),
             texts(part, |(table, _)| table.namespace()),
             texts(part, |(table, _)| table.name()),

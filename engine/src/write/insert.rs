@@ -30,7 +30,7 @@ pub(super) fn plan(context: &Context, insert: &Insert) -> Result<WritePlan> {
     }
     let query = proposed(context, &table, insert)?;
     let name = insert.table_alias.as_ref().map_or_else(|| table.name.clone(), |alias| normalize(&alias.alias));
-    let plan = WritePlan { table, query, effect, returning: None };
+    let plan = WritePlan::new(context, table, query, effect)?;
     returning::add(context, plan, TableReference::bare(name), insert.returning.as_ref())
 }
 

@@ -12,10 +12,10 @@ use arrow::{
     compute::filter_record_batch,
     datatypes::Int32Type,
 };
-use insula_storage::{TableDef, WriteSet};
+use insula_storage::WriteSet;
 
-use super::plan::{row_ids, rows};
-use crate::{Error, Result};
+use super::plan::{row_ids, stored_rows};
+use crate::{Error, Result, checks::Checks};
 pub(super) use stage::Key;
 
 /// What becomes of a row.
@@ -55,7 +55,8 @@ enum Repeated {
 
 impl Merge {
     /// Puts one batch of pairs into the set. Returns which of them change something.
-    pub fn add(&self, table: &TableDef, set: &mut WriteSet, batch: &RecordBatch) -> Result<BooleanArray> {
+    pub fn add(&self, checks: &Checks, set: &mut WriteSet, batch: &RecordBatch) -> Result<BooleanArray> {
+        let table = checks.table();
         let declared = table.columns.len();
         let clauses = batch.columns().get(2 * declared).and_then(|column| column.as_primitive_opt::<Int32Type>());
         let clauses = clauses.ok_or_else(|| Error::internal("the query of a merge does not say what it does"))?;
@@ -72,9 +73,9 @@ impl Merge {
             let ids = row_ids(wanted.columns().get(2 * declared + 1).filter(|_| table.has_row_id()))?;
             match action {
                 Action::Nothing => {}
-                Action::Insert => set.insert(&rows(table, new.to_vec())?)?,
-                Action::Update => set.update(ids, &rows(table, old.to_vec())?, &rows(table, new.to_vec())?)?,
-                Action::Delete => set.delete(ids, &rows(table, old.to_vec())?)?,
+                Action::Insert => set.insert(&checks.rows(new.to_vec())?)?,
+                Action::Update => set.update(ids, &stored_rows(table, old.to_vec())?, &checks.rows(new.to_vec())?)?,
+                Action::Delete => set.delete(ids, &stored_rows(table, old.to_vec())?)?,
             }
             if matches!(action, Action::Update | Action::Delete) && !set.passed().is_empty() {
                 return Err(self.second_time());

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    checks::Checks,
     context::Context,
     grants::Privilege,
     sql::{is_default_keyword, is_system_column, normalize, quoted},
@@ -29,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct WritePlan {
     pub(super) table: Arc<TableDef>,
+    /// What the rows that it makes have to meet.
+    pub(super) checks: Checks,
     pub(super) query: LogicalPlan,
     pub(super) effect: Effect,
     pub(super) returning: Option<Returning>,
@@ -48,6 +51,15 @@ pub(crate) enum Effect {
 }
 
 impl WritePlan {
+    /// One that returns no rows.
+    pub fn new(context: &Context, table: Arc<TableDef>, query: LogicalPlan, effect: Effect) -> Result<Self> {
+        let checks = match effect {
+            Effect::Delete => Checks::none(&table),
+            Effect::Insert | Effect::Replace | Effect::Update(_) | Effect::Merge(_) => Checks::of(context, &table)?,
+        };
+        Ok(Self { table, checks, query, effect, returning: None })
+    }
+
     /// What an INSERT or REPLACE does about keys that live.
     pub fn mode(&self) -> Result<Mode> {
         match self.effect {
@@ -61,7 +73,7 @@ impl WritePlan {
 
     /// The rows that an INSERT or REPLACE makes of one batch of the query.
     pub fn inserted(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        rows(&self.table, batch.columns()[..self.table.columns.len()].to_vec())
+        self.checks.rows(batch.columns()[..self.table.columns.len()].to_vec())
     }
 
     /// Puts one batch of the query's rows into the set. Returns which of them are written, where not all are.
@@ -71,7 +83,7 @@ impl WritePlan {
         let old = &columns[..declared];
         let ids = |at: usize| row_ids(columns.get(at).filter(|_| self.table.has_row_id()));
         match &self.effect {
-            Effect::Merge(merge) => return merge.add(&self.table, set, batch).map(Some),
+            Effect::Merge(merge) => return merge.add(&self.checks, set, batch).map(Some),
             Effect::Insert => {
                 set.insert(&self.inserted(batch)?)?;
                 return Ok(None);
@@ -80,14 +92,14 @@ impl WritePlan {
                 set.replace(&self.inserted(batch)?)?;
                 return Ok(None);
             }
-            Effect::Delete => set.delete(ids(declared)?, &rows(&self.table, old.to_vec())?)?,
+            Effect::Delete => set.delete(ids(declared)?, &stored_rows(&self.table, old.to_vec())?)?,
             Effect::Update(changed) => {
                 let mut new = old.to_vec();
                 for (i, column) in changed.iter().enumerate() {
                     new[*column] = Arc::clone(&columns[declared + i]);
                 }
                 let ids = ids(declared + changed.len())?;
-                set.update(ids, &rows(&self.table, old.to_vec())?, &rows(&self.table, new)?)?;
+                set.update(ids, &stored_rows(&self.table, old.to_vec())?, &self.checks.rows(new)?)?;
             }
         }
         if set.passed().is_empty() {
@@ -104,13 +116,14 @@ pub(super) fn row_ids(column: Option<&ArrayRef>) -> Result<Option<&UInt64Array>>
     column.map(|column| column.as_primitive_opt::<UInt64Type>().ok_or_else(not_ids)).transpose()
 }
 
-/// The columns as rows of the table; where NOT NULL is violated, the error names the column.
-pub(crate) fn rows(table: &TableDef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+/// The columns as rows of the table; where NOT NULL is violated, the error names the column. New rows are made by
+/// [`Checks::rows`], which asks more of them.
+pub(crate) fn stored_rows(table: &TableDef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     check_not_null(table, &columns)?;
     crate::statement::output::conform_columns(columns, &table.schema())
 }
 
-pub(super) fn check_not_null(table: &TableDef, columns: &[ArrayRef]) -> Result<()> {
+fn check_not_null(table: &TableDef, columns: &[ArrayRef]) -> Result<()> {
     for (field, column) in table.schema().fields().iter().zip(columns) {
         if !field.is_nullable() && column.null_count() > 0 {
             return Err(Error::invalid(format!(
@@ -141,7 +154,7 @@ pub(super) fn delete(context: &Context, delete: &Delete) -> Result<WritePlan> {
     projection.extend(target.row_id());
     let query = select(&target, delete.using.clone().unwrap_or_default(), delete.selection.clone(), projection)?;
     let (query, name) = (context.plan_query(query)?, target.name());
-    let plan = WritePlan { query, table: target.table, effect: Effect::Delete, returning: None };
+    let plan = WritePlan::new(context, target.table, query, Effect::Delete)?;
     returning::add(context, plan, name, delete.returning.as_ref())
 }
 
@@ -169,7 +182,7 @@ pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
     let query = select(&target, from, update.selection.clone(), projection)?;
     let query = assign(context.plan_query(query)?, &target.table, &changed)?;
     let name = target.name();
-    let plan = WritePlan { query, table: target.table, effect: Effect::Update(changed), returning: None };
+    let plan = WritePlan::new(context, target.table, query, Effect::Update(changed))?;
     returning::add(context, plan, name, update.returning.as_ref())
 }
 

@@ -32,6 +32,7 @@ pub(super) fn table(columns: &[(&str, DataType, bool)], key: &[usize]) -> TableD
         next_column_id: columns.len() as u32 + 1,
         columns,
         key: key.to_vec(),
+        checks: Vec::new(),
         options: TableOptions::default(),
         schema_version: 1,
         created_micros: 0,

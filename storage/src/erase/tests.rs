@@ -68,6 +68,7 @@ async fn blobs(store: &Arc<Store>, name: &str) -> Arc<TableDef> {
         kind: TableKind::User,
         columns: vec![column("id", DataType::Utf8, false), column("blob", DataType::Binary, true)],
         key: vec![0],
+        checks: Vec::new(),
         options: TableOptions::default(),
     };
     store.create_table(table).await.unwrap()

@@ -414,6 +414,7 @@ async fn renamed(store: &Arc<Store>, name: &str) -> Arc<TableDef> {
             column("id", arrow::datatypes::DataType::Int64, false),
         ],
         key: vec![1],
+        checks: Vec::new(),
         options: TableOptions::default(),
     };
     store.create_table(table).await.unwrap()

@@ -109,7 +109,15 @@ async fn composite_keys_and_row_ids_are_flushed_in_order() {
     };
     for (name, key) in [("keyed", vec![2, 1]), ("bag", vec![])] {
         let (namespace, options) = ("public".into(), TableOptions::default());
-        let table = NewTable { namespace, name: name.into(), kind: TableKind::User, columns: columns(), key, options };
+        let table = NewTable {
+            namespace,
+            name: name.into(),
+            kind: TableKind::User,
+            columns: columns(),
+            key,
+            checks: Vec::new(),
+            options,
+        };
         let table = store.create_table(table).await.unwrap();
         let rows = |rows: &[(&str, i64, &str)]| {
             RecordBatch::try_new(

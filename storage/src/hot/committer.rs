@@ -111,8 +111,10 @@ enum Work {
     },
     Alter {
         def: Arc<TableDef>,
-        /// The new definition does not fit rows of the old one.
-        needs_empty: bool,
+        /// Why the new definition does not fit rows of the old one, where it does not.
+        needs_empty: Option<Error>,
+        /// Rows that were encoded under a definition before are refused from now on.
+        outdates_writes: bool,
         batch: Batch,
     },
     /// The end of a restore.
@@ -283,9 +285,15 @@ impl Committer {
     }
 
     /// The definition of the next version of a table, together with what `batch` says. With `needs_empty`, a table that
-    /// holds rows is left as it is.
-    pub async fn alter(&self, def: Arc<TableDef>, needs_empty: bool, batch: Batch) -> Result<()> {
-        self.request(Work::Alter { def, needs_empty, batch }).await.map(|_| ())
+    /// holds rows is left as it is, and that is the error.
+    pub async fn alter(
+        &self,
+        def: Arc<TableDef>,
+        needs_empty: Option<Error>,
+        outdates_writes: bool,
+        batch: Batch,
+    ) -> Result<()> {
+        self.request(Work::Alter { def, needs_empty, outdates_writes, batch }).await.map(|_| ())
     }
 
     /// Everything but the rows of a restored database, and what is known of it. Numbers go on from its last ones.

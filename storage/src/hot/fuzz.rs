@@ -83,6 +83,7 @@ pub(crate) fn table_of(key: &[usize]) -> TableDef {
         columns: columns.collect(),
         next_column_id: 13,
         key: key.to_vec(),
+        checks: Vec::new(),
         options: TableOptions::default(),
         schema_version: 1,
         created_micros: 0,

@@ -23,6 +23,7 @@ pub(crate) fn new_table(columns: &[(&str, DataType, bool)], key: &[usize]) -> Ne
         kind: TableKind::User,
         columns: columns.iter().map(column).collect(),
         key: key.to_vec(),
+        checks: Vec::new(),
         options: TableOptions::default(),
     }
 }

@@ -42,6 +42,7 @@ fn new_table(name: &str, keyed: bool) -> NewTable {
         kind: TableKind::User,
         columns: vec![column("note", DataType::Utf8), column("id", DataType::Int64)],
         key: if keyed { vec![1] } else { vec![] },
+        checks: Vec::new(),
         options: TableOptions::default(),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         db::{Batch, Family},
         tables::record_key,
     },
-    table::TableVersion,
+    table::{Altered, TableVersion},
 };
 
 /// Adds to the batch what is kept of a version: the definition, and the entry of the history.
@@ -45,11 +45,12 @@ impl Store {
         self.check_name_is_free(&altered.def)?;
         writer::check(&altered.def)?;
         let _nobody_writes = self.before_options(&old, &altered.def.options).await?;
-        let def = Arc::new(altered.def);
+        let Altered { def, change, needs_empty, outdates_writes } = altered;
+        let def = Arc::new(def);
         let mut batch = Batch::default();
-        put_version(&mut batch, &def, altered.change, author, self.clock.now_micros())?;
+        put_version(&mut batch, &def, change, author, self.clock.now_micros())?;
         FailPoint::AlterBegun.reached()?;
-        self.committer.alter(Arc::clone(&def), altered.needs_empty, batch).await?;
+        self.committer.alter(Arc::clone(&def), needs_empty, outdates_writes, batch).await?;
         FailPoint::AlterDone.reached()?;
         Ok(def)
     }

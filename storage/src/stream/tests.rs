@@ -40,6 +40,7 @@ async fn stream(store: &Arc<Store>, name: &str, options: TableOptions) -> Arc<Ta
         kind: TableKind::Stream,
         columns: vec![column("note", DataType::Utf8, true), column("id", DataType::Int64, false)],
         key: vec![1],
+        checks: Vec::new(),
         options,
     };
     store.create_table(table).await.unwrap()

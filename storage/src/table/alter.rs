@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{array::ArrayRef, datatypes::DataType};
 use insula_proto::ColumnId;
 
-use super::{ColumnDef, Initial, NewColumn, TableDef, TableOptions, Version, stored_field, stored_type};
+use super::{ColumnDef, Initial, NewCheck, NewColumn, TableDef, TableOptions, Version, stored_field, stored_type};
 use crate::{Error, ErrorKind, Result};
 
 /// One action of an ALTER TABLE. Columns are named as they are called after the actions before it.
@@ -21,9 +21,11 @@ pub enum Alteration {
         column: String,
         if_exists: bool,
     },
+    /// `checks`: name and SQL, under the new name, of those that name the column.
     Rename {
         from: String,
         to: String,
+        checks: Vec<(String, String)>,
     },
     /// To a type that holds every value of the old one.
     Widen {
@@ -37,6 +39,16 @@ pub enum Alteration {
     DropNotNull {
         column: String,
     },
+    /// `holds`: the rows that are there meet it, or are not asked to. Otherwise there may be none: to look at them would be
+    /// to read everybody's.
+    AddCheck {
+        check: NewCheck,
+        holds: bool,
+    },
+    DropCheck {
+        name: String,
+        if_exists: bool,
+    },
     Options(TableOptions),
     /// Within its namespace.
     RenameTable {
@@ -49,11 +61,20 @@ pub(crate) struct Altered {
     pub def: TableDef,
     /// What was done, as SQL.
     pub change: String,
-    /// A column that must not be NULL came without a value for the rows that are there, so there may be none.
-    pub needs_empty: bool,
+    /// Why there may be no rows, where there may be none.
+    pub needs_empty: Option<Error>,
+    /// Rows that were encoded under the definition before may not be what this one says of them.
+    pub outdates_writes: bool,
 }
 
 impl TableDef {
+    /// The definition with one action done, for whoever has to know it to say what the next one is.
+    pub fn after(&self, action: &Alteration) -> Result<Self> {
+        let mut def = self.clone();
+        def.apply(action)?;
+        Ok(def)
+    }
+
     /// `None`: there was nothing to do. One action that cannot be done undoes all.
     pub(crate) fn altered(&self, actions: &[Alteration]) -> Result<Option<Altered>> {
         let mut def = self.clone();
@@ -71,8 +92,20 @@ impl TableDef {
         def.schema_version += 1;
         def.older = self.older.with(Version::of(self));
         let is_new = |column: &&ColumnDef| self.columns.iter().all(|old| old.id != column.id);
-        let needs_empty = def.columns.iter().filter(is_new).any(|c| !c.field.is_nullable() && c.initial.is_none());
-        Ok(Some(Altered { def, change: done.join(", "), needs_empty }))
+        let lacks_value = |column: &ColumnDef| !column.field.is_nullable() && column.initial.is_none();
+        let new_check = |action: &Alteration| match action {
+            Alteration::AddCheck { check, holds } => Some((check.name.clone(), *holds)),
+            _ => None,
+        };
+        let mut new_checks = actions.iter().filter_map(new_check);
+        let has_new_checks = new_checks.clone().next().is_some();
+        let needs_empty = if def.columns.iter().filter(is_new).any(lacks_value) {
+            Some(self.not_null_needs_empty())
+        } else {
+            new_checks.find(|(_, holds)| !holds).map(|(name, _)| self.check_needs_empty(&name))
+        };
+        let outdates_writes = needs_empty.is_some() || has_new_checks;
+        Ok(Some(Altered { def, change: done.join(", "), needs_empty, outdates_writes }))
     }
 
     /// What was done; `None`: nothing, and that is as it should be.
@@ -80,7 +113,7 @@ impl TableDef {
         match action {
             Alteration::Add { column, initial, if_not_exists } => self.add(column, initial, *if_not_exists),
             Alteration::Drop { column, if_exists } => self.drop(column, *if_exists),
-            Alteration::Rename { from, to } => self.rename(from, to),
+            Alteration::Rename { from, to, checks } => self.rename(from, to, checks),
             Alteration::Widen { column, to } => self.widen(column, to),
             Alteration::Default { column, default } => {
                 let at = self.position(column)?;
@@ -93,6 +126,8 @@ impl TableDef {
                 self.set_field(at, |field| field.with_nullable(true));
                 Ok(Some(format!("ALTER COLUMN \"{column}\" DROP NOT NULL")))
             }
+            Alteration::AddCheck { check, .. } => self.add_check(check).map(Some),
+            Alteration::DropCheck { name, if_exists } => self.drop_check(name, *if_exists),
             Alteration::Options(options) => Ok(self.set_options(options)),
             Alteration::RenameTable { to } if *to == self.name => Ok(None),
             Alteration::RenameTable { to } => {
@@ -128,6 +163,7 @@ impl TableDef {
             return Ok(None);
         }
         let at = self.key_free(column, "be dropped")?;
+        self.unchecked(at, "be dropped")?;
         self.columns.remove(at);
         for key in self.key.iter_mut().filter(|key| **key > at) {
             *key -= 1;
@@ -135,11 +171,12 @@ impl TableDef {
         Ok(Some(format!("DROP COLUMN \"{column}\"")))
     }
 
-    fn rename(&mut self, from: &str, to: &str) -> Result<Option<String>> {
+    fn rename(&mut self, from: &str, to: &str, checks: &[(String, String)]) -> Result<Option<String>> {
         let at = self.position(from)?;
         if self.columns.iter().any(|c| c.field.name() == to) {
             return Err(self.exists(to));
         }
+        self.reword_checks(at, checks)?;
         self.set_field(at, |field| field.with_name(to));
         Ok(Some(format!("RENAME COLUMN \"{from}\" TO \"{to}\"")))
     }
@@ -151,6 +188,7 @@ impl TableDef {
             return Ok(None);
         }
         self.key_free(column, "change its type")?;
+        self.unchecked(at, "change its type")?;
         if !widens(&from, &to) {
             let message = format!(
                 "column \"{column}\" of table \"{}\" cannot change from {from} to {to}: a type only widens (a longer \
@@ -179,7 +217,7 @@ impl TableDef {
         column.field = Arc::new(change(column.field.as_ref().clone()));
     }
 
-    fn position(&self, column: &str) -> Result<usize> {
+    pub(super) fn position(&self, column: &str) -> Result<usize> {
         self.columns.iter().position(|c| c.field.name() == column).ok_or_else(|| {
             let names = self.columns.iter().map(|c| c.field.name().as_str()).collect::<Vec<_>>().join(", ");
             let table = self.full_name();
@@ -199,6 +237,25 @@ impl TableDef {
             self.full_name()
         );
         Err(Error::new(ErrorKind::FailedPrecondition, message))
+    }
+
+    fn not_null_needs_empty(&self) -> Error {
+        let message = format!(
+            "table \"{}\" holds rows (deleted ones count), which would be NULL in a new column that is NOT NULL; give the \
+             column a DEFAULT",
+            self.full_name()
+        );
+        Error::new(ErrorKind::Invalid, message)
+    }
+
+    fn check_needs_empty(&self, check: &str) -> Error {
+        let message = format!(
+            "table \"{}\" holds rows (deleted ones count), and all of everybody's would have to be read to know that they \
+             meet constraint \"{check}\"; ALTER TABLE … ADD CONSTRAINT … NOT VALID asks it of those that are written from now \
+             on",
+            self.full_name()
+        );
+        Error::new(ErrorKind::FailedPrecondition, message)
     }
 
     fn exists(&self, column: &str) -> Error {

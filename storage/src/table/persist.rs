@@ -12,7 +12,7 @@ use arrow::{
 use insula_proto::{ColumnId, TableId, storage as proto};
 use prost::Message;
 
-use super::{ColumnDef, Durability, Initial, Placement, TableDef, TableKind, TableOptions, Versions};
+use super::{Check, ColumnDef, Durability, Initial, Placement, TableDef, TableKind, TableOptions, Versions};
 use crate::{Error, ErrorKind, Result, hot::record};
 
 const OFF: &str = "off";
@@ -45,6 +45,7 @@ impl TableDef {
             schema_version: self.schema_version,
             next_column_id: self.next_column_id,
             created_micros: self.created_micros,
+            checks: self.checks.iter().map(check_to_proto).collect(),
         })
     }
 
@@ -72,6 +73,7 @@ impl TableDef {
             name: table.name,
             kind,
             columns,
+            checks: table.checks.into_iter().map(check).collect(),
             options: TableOptions::from_map(&table.options)?,
             schema_version: table.schema_version,
             next_column_id: table.next_column_id,
@@ -79,6 +81,15 @@ impl TableDef {
             older: Versions::default(),
         })
     }
+}
+
+fn check_to_proto(check: &Check) -> proto::Check {
+    let columns = check.columns.iter().map(|id| id.0).collect();
+    proto::Check { name: check.name.clone(), sql: check.sql.clone(), columns }
+}
+
+fn check(check: proto::Check) -> Check {
+    Check { name: check.name, sql: check.sql, columns: check.columns.into_iter().map(ColumnId).collect() }
 }
 
 fn column(column: proto::Column) -> Result<ColumnDef> {

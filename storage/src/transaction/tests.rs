@@ -36,6 +36,7 @@ async fn second(store: &Arc<Store>, options: TableOptions) -> Arc<TableDef> {
         kind: TableKind::User,
         columns: vec![notes::column("note", DataType::Utf8, true), notes::column("id", DataType::Int64, false)],
         key: vec![1],
+        checks: Vec::new(),
         options,
     };
     store.create_table(table).await.unwrap()
@@ -329,6 +330,7 @@ async fn rows_without_a_key_get_their_ids_when_they_are_written() {
         kind: TableKind::User,
         columns: vec![notes::column("note", DataType::Utf8, true)],
         key: vec![],
+        checks: Vec::new(),
         options: TableOptions::default(),
     };
     let table = bench.store.create_table(keyless).await.unwrap();

@@ -9,7 +9,7 @@ use datafusion::{
     physical_plan::collect,
     sql::sqlparser::ast::{
         AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, DataType as SqlType, Ident,
-        RenameTableNameKind,
+        RenameTableNameKind, TableConstraint,
     },
 };
 use insula_storage::{Alteration, NewColumn, TableDef, table::stored_type};
@@ -17,6 +17,7 @@ use insula_storage::{Alteration, NewColumn, TableDef, table::stored_type};
 use super::{Request, options, table};
 use crate::{
     Engine, Error, ErrorKind, Result,
+    checks::declare::{self, Place, Said},
     context::Context,
     sql::{SystemColumns, normalize, parts},
 };
@@ -24,6 +25,25 @@ use crate::{
 /// An action as far as it is known without the table's definition.
 enum Action {
     Known(Alteration),
+    Add {
+        column: NewColumn,
+        initial: ArrayRef,
+        if_not_exists: bool,
+        checks: Vec<Said>,
+    },
+    AddCheck {
+        check: Said,
+        /// Rows that are there already are not asked.
+        not_valid: bool,
+    },
+    DropCheck {
+        name: String,
+        if_exists: bool,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
     SetDefault {
         column: String,
         sql: String,
@@ -51,16 +71,25 @@ pub(super) async fn alter(request: &Request<'_>, alter: AlterTable) -> Result<u6
     for operation in alter.operations {
         actions.extend(action(&context, operation).await?);
     }
-    let complete = |def: &TableDef| actions.iter().map(|action| complete(&context, def, action)).collect();
+    // Each action is completed by what those before it leave.
+    let complete = |def: &TableDef| {
+        let (mut def, mut all) = (def.clone(), Vec::new());
+        for action in &actions {
+            for alteration in complete(&context, &def, action)? {
+                def = def.after(&alteration)?;
+                all.push(alteration);
+            }
+        }
+        Ok(all)
+    };
     request.engine.catalog().alter_table(&namespace, &name, request.user.no, complete).await?;
     Ok(0)
 }
 
 async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec<Action>> {
-    let one = |alteration| Ok(vec![Action::Known(alteration)]);
     match operation {
         AlterTableOperation::AddColumn { if_not_exists, column_def, column_position: None, .. } => {
-            one(add(context, if_not_exists, column_def).await?)
+            Ok(vec![add(context, if_not_exists, column_def).await?])
         }
         AlterTableOperation::AddColumn { .. } => {
             Err(Error::unimplemented("a column is added behind the others; leave FIRST and AFTER out"))
@@ -72,7 +101,7 @@ async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec
         AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
             let to = normalize(&new_column_name);
             table::check_name(&to, std::iter::empty())?;
-            one(Alteration::Rename { from: normalize(&old_column_name), to })
+            Ok(vec![Action::Rename { from: normalize(&old_column_name), to }])
         }
         AlterTableOperation::AlterColumn { column_name, op } => {
             alter_column(context, &column_name, op).map(|a| vec![a])
@@ -80,6 +109,12 @@ async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec
         AlterTableOperation::SetOptionsParens { options } => Ok(vec![Action::SetOptions(options)]),
         AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) } => {
             Ok(vec![Action::RenameTable(parts(&to)?)])
+        }
+        AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(check), not_valid } => {
+            Ok(vec![Action::AddCheck { check: Said::new(&check, None)?, not_valid }])
+        }
+        AlterTableOperation::DropConstraint { if_exists, name, .. } => {
+            Ok(vec![Action::DropCheck { name: normalize(&name), if_exists }])
         }
         other => {
             Err(Error::unimplemented(format!("ALTER TABLE does not take {}", crate::statement::first_words(&other))))
@@ -120,7 +155,7 @@ fn sql_type(context: &Context, column: &str, data_type: SqlType) -> Result<arrow
     Ok(stored_type(schema.field(0).data_type())?)
 }
 
-async fn add(context: &Context, if_not_exists: bool, ast: ColumnDef) -> Result<Alteration> {
+async fn add(context: &Context, if_not_exists: bool, ast: ColumnDef) -> Result<Action> {
     let (column, is_key) = table::declared_column(context, &ast)?;
     table::check_name(column.field.name(), std::iter::empty())?;
     if is_key {
@@ -131,7 +166,7 @@ async fn add(context: &Context, if_not_exists: bool, ast: ColumnDef) -> Result<A
         ));
     }
     let initial = initial_value(context, &column).await?;
-    Ok(Alteration::Add { column, initial, if_not_exists })
+    Ok(Action::Add { column, initial, if_not_exists, checks: Said::of_column(&ast)? })
 }
 
 /// The default's value, once and for all: every row that is there has the same.
@@ -152,8 +187,30 @@ fn nullable(column: &NewColumn) -> arrow::datatypes::SchemaRef {
     Arc::new(arrow::datatypes::Schema::new(vec![column.field.as_ref().clone().with_nullable(true)]))
 }
 
-fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Alteration> {
-    match action {
+fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Vec<Alteration>> {
+    let one = match action {
+        Action::Add { column, initial, if_not_exists, checks } => {
+            let add =
+                Alteration::Add { column: column.clone(), initial: Arc::clone(initial), if_not_exists: *if_not_exists };
+            return with_checks(context, def, add, column, initial, checks);
+        }
+        Action::AddCheck { check, not_valid } => {
+            let checks = declare::declared(context, vec![check.clone()], &Place::of(def))?;
+            return Ok(checks.into_iter().map(|check| Alteration::AddCheck { check, holds: *not_valid }).collect());
+        }
+        Action::DropCheck { name, if_exists } => {
+            if *name == declare::key_name(&def.name) && !def.key.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::FailedPrecondition,
+                    format!("\"{name}\" is the primary key of table \"{}\", which stays as it is", def.full_name()),
+                ));
+            }
+            Ok(Alteration::DropCheck { name: name.clone(), if_exists: *if_exists })
+        }
+        Action::Rename { from, to } => {
+            let checks = declare::reworded(context, def, from, to)?;
+            Ok(Alteration::Rename { from: from.clone(), to: to.clone(), checks })
+        }
         Action::Known(alteration) => Ok(alteration.clone()),
         Action::SetDefault { column, sql } => {
             let known = def.columns.iter().find(|c| c.field.name() == column);
@@ -190,5 +247,27 @@ fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Altera
                 None => Ok(Alteration::Options(given.options)),
             }
         }
+    };
+    one.map(|alteration| vec![alteration])
+}
+
+/// A new column and the checks that come with it.
+fn with_checks(
+    context: &Context,
+    def: &TableDef,
+    add: Alteration,
+    column: &NewColumn,
+    initial: &ArrayRef,
+    checks: &[Said],
+) -> Result<Vec<Alteration>> {
+    let after = def.after(&add)?;
+    let mut all = vec![add];
+    // Nothing is added where the column is there and may be.
+    if after.columns.len() > def.columns.len() {
+        for check in declare::declared(context, checks.to_vec(), &Place::of(&after))? {
+            let holds = declare::is_met_by(context, &check, &column.field, initial)?;
+            all.push(Alteration::AddCheck { check, holds });
+        }
     }
+    Ok(all)
 }

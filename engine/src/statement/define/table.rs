@@ -10,12 +10,13 @@ use datafusion::{
         ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint,
     },
 };
-use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, table as stored};
+use insula_storage::{NewCheck, NewColumn, NewTable, TableKind, table as stored};
 
 use super::{Request, options};
 use crate::{
     Error, ErrorKind, Identity, Result, Role,
     catalog::{FirstGrant, require_catalog},
+    checks::declare::{self, Place, Said},
     context::Context,
     grants::{Grantee, Privilege, Privileges},
     sql::{SystemColumns, is_system_column, normalize, parts},
@@ -36,12 +37,16 @@ pub(super) async fn create(
     context.tables.catalog.require_create(request.user, &namespace, "CREATE TABLE")?;
     let options::Given { options, kind, without_grants } = options::parse(kind, &create.table_options)?;
     let first = first_grants(request.user, kind, without_grants)?;
-    let table = |columns, key| NewTable { namespace, name, kind, columns, key, options };
+    let table = |context: &Context, columns: Vec<NewColumn>, key| {
+        let checks = declared_checks(context, &create, &name, &columns)?;
+        Ok(NewTable { namespace, name, kind, columns, key, checks, options })
+    };
     match &create.query {
         None => {
             let (columns, key) = declared_columns(&context, &create)?;
+            let table = table(&context, columns, key)?;
             request.running.commits()?;
-            request.engine.catalog().create_table(table(columns, key), &first, create.if_not_exists).await?;
+            request.engine.catalog().create_table(table, &first, create.if_not_exists).await?;
             Ok(0)
         }
         Some(source) => create_as(request, context, &create, source.as_ref().clone(), &first, table).await,
@@ -76,7 +81,7 @@ async fn create_as(
     create: &CreateTable,
     source: Query,
     first: &[FirstGrant],
-    table: impl FnOnce(Vec<NewColumn>, Vec<usize>) -> NewTable,
+    table: impl FnOnce(&Context, Vec<NewColumn>, Vec<usize>) -> Result<NewTable>,
 ) -> Result<u64> {
     if !create.columns.is_empty() {
         return Err(Error::invalid("CREATE TABLE … AS takes its columns from the query; list none"));
@@ -89,12 +94,12 @@ async fn create_as(
     let columns = from_schema(&output::plain_schema(&query), true)?;
     let names: Vec<String> = columns.iter().map(|column| column.field.name().clone()).collect();
     let key = key_indices(&names, constraint_key(create)?)?;
-    let new = table(columns, key);
+    let new = table(&context, columns, key)?;
     match request.engine.catalog().vacancy(&new.namespace, &new.name) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && create.if_not_exists => return Ok(0),
         vacancy => vacancy?,
     }
-    let plan = WritePlan::fill(request.engine.catalog().declare(new)?, query);
+    let plan = WritePlan::fill(&context, request.engine.catalog().declare(new)?, query)?;
     let rows = take_in(request, &context, &plan, &[], None).await?;
     request.running.commits()?;
     request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await
@@ -138,6 +143,17 @@ fn declared_columns(context: &Context, create: &CreateTable) -> Result<(Vec<NewC
     Ok((columns, key))
 }
 
+fn declared_checks(
+    context: &Context,
+    create: &CreateTable,
+    table: &str,
+    columns: &[NewColumn],
+) -> Result<Vec<NewCheck>> {
+    let fields: Vec<_> = columns.iter().map(|column| Arc::clone(&column.field)).collect();
+    let place = Place { table, schema: Arc::new(Schema::new(fields)), known: &[] };
+    declare::declared(context, Said::of_table(&create.columns, &create.constraints)?, &place)
+}
+
 /// One column as declared, and whether it is declared as the key.
 pub(super) fn declared_column(context: &Context, ast: &ColumnDef) -> Result<(NewColumn, bool)> {
     let schema = context.planner().build_schema(vec![ast.clone()])?;
@@ -153,6 +169,8 @@ fn column_options(context: &Context, ast: &ColumnDef, field: &Field) -> Result<(
         match &option.option {
             ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Comment(_) => {}
             ColumnOption::PrimaryKey(_) => is_key = true,
+            // See `declared_checks`.
+            ColumnOption::Check(_) => {}
             ColumnOption::Default(expr) => {
                 let sql = expr.to_string();
                 context.plan_constant(&sql)?.cast_to(field.data_type(), &DFSchema::empty())?;
@@ -171,6 +189,7 @@ fn constraint_keys(create: &CreateTable) -> Result<Vec<Vec<String>>> {
     for constraint in &create.constraints {
         match constraint {
             TableConstraint::PrimaryKey(key) => keys.push(key.columns.iter().map(key_column).collect::<Result<_>>()?),
+            TableConstraint::Check(_) => {}
             other => return Err(Error::unimplemented(format!("constraint not supported: {other}"))),
         }
     }
@@ -243,5 +262,6 @@ fn refuse_unknown_clauses(create: &CreateTable) -> Result<()> {
 /// The table that an ingest creates.
 pub(crate) fn of_ingest(namespace: String, name: String, schema: &Schema) -> Result<NewTable> {
     let columns = from_schema(schema, false)?;
-    Ok(NewTable { namespace, name, kind: TableKind::User, columns, key: Vec::new(), options: TableOptions::default() })
+    let (key, checks, options) = Default::default();
+    Ok(NewTable { namespace, name, kind: TableKind::User, columns, key, checks, options })
 }

@@ -34,7 +34,8 @@ fn declare() -> Arc<TableDef> {
     let columns = [("v", DataType::Int32), ("n", DataType::Int32), ("t", DataType::Utf8)].map(column).to_vec();
     let (namespace, name) = ("public".to_owned(), "t".to_owned());
     let options = TableOptions::default();
-    let table = NewTable { namespace, name, kind: TableKind::User, columns, key: vec![2, 1], options };
+    let table =
+        NewTable { namespace, name, kind: TableKind::User, columns, key: vec![2, 1], checks: Vec::new(), options };
     let declared = async {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreConfig::new(dir.path().join("data"))).await.unwrap();

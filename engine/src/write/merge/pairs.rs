@@ -139,7 +139,7 @@ impl<'a> Pairs<'a> {
         let joined = self.joined(on, has(Matching::Source), sees_all)?;
         let query = self.projected(joined, &planned)?;
         let merge = Merge { name, actions, keys, repeated, sees_all };
-        Ok(WritePlan { table: self.table, query, effect: Effect::Merge(merge), returning: None })
+        WritePlan::new(self.context, self.table, query, Effect::Merge(merge))
     }
 
     fn planned(&self, Clause { matching, condition, change }: Clause) -> Result<Planned> {

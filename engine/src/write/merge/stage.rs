@@ -17,13 +17,14 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 use insula_storage::{
-    KeyCodec, TableDef,
+    KeyCodec,
     load::{compact, memory_of},
 };
 
 use super::{Merge, Repeated};
 use crate::{
     Error, Result,
+    checks::Checks,
     context::Context,
     statement::{
         many, output,
@@ -31,7 +32,6 @@ use crate::{
         query,
     },
     types::plain_type,
-    write::plan::check_not_null,
 };
 
 /// Rows of the source that one query is made for: as many single keys as a scan seeks.
@@ -95,18 +95,18 @@ impl Merge {
         &self,
         context: &Arc<Context>,
         query: &LogicalPlan,
-        table: &TableDef,
+        checks: &Checks,
         params: &[RecordBatch],
         memory: &mut MemoryReservation,
     ) -> Result<Option<Vec<LogicalPlan>>> {
         let many = params.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
         if many {
             let Some(query) = self.over_rows(query, params)? else { return Ok(None) };
-            return self.staged(context, &query, table, many, memory).await;
+            return self.staged(context, &query, checks, many, memory).await;
         }
         let mut queries = Vec::new();
         for query in parameters::executions(query, params)? {
-            queries.extend(self.staged(context, &query, table, many, memory).await?.unwrap_or_default());
+            queries.extend(self.staged(context, &query, checks, many, memory).await?.unwrap_or_default());
         }
         Ok(Some(queries))
     }
@@ -134,7 +134,7 @@ impl Merge {
         &self,
         context: &Arc<Context>,
         query: &LogicalPlan,
-        table: &TableDef,
+        checks: &Checks,
         many: bool,
         memory: &mut MemoryReservation,
     ) -> Result<Option<Vec<LogicalPlan>>> {
@@ -143,7 +143,7 @@ impl Merge {
         let source = parts.source.schema();
         let mut rows = self.rows(context, parts.source, memory).await?;
         if self.repeated != Repeated::Pairs {
-            let (first, repeats) = first_of_each_key(rows, keys, table, memory)?;
+            let (first, repeats) = first_of_each_key(rows, keys, checks, memory)?;
             // Batches of parameters may have come out of their order.
             if repeats && many {
                 return Ok(None);
@@ -237,15 +237,17 @@ fn values(column: &ArrayRef, data_type: &DataType) -> Result<Option<HashSet<Scal
 fn first_of_each_key(
     rows: Vec<RecordBatch>,
     keys: &[Key],
-    table: &TableDef,
+    checks: &Checks,
     memory: &mut MemoryReservation,
 ) -> Result<(Vec<RecordBatch>, bool)> {
+    let table = checks.table();
     let codec = KeyCodec::new(table)?;
     let types: Vec<&DataType> = table.key.iter().map(|column| table.columns[*column].field.data_type()).collect();
     let (mut seen, mut repeats) = (HashSet::new(), false);
     let mut firsts = Vec::with_capacity(rows.len());
     for rows in rows {
-        check_not_null(table, rows.columns())?;
+        // As in PostgreSQL: also those that do not become rows, since it is another one that lives under their key.
+        checks.require(rows.columns())?;
         let columns = keys.iter().zip(&types).map(|(key, of)| cast(rows.column(key.source), of));
         let encoded = codec.encode(&columns.collect::<Result<Vec<_>, _>>()?)?;
         let mut bytes = 0;

@@ -21,6 +21,7 @@ async fn numbers(store: &Arc<Store>) -> Arc<TableDef> {
             column("gone", DataType::Utf8, true),
         ],
         key: vec![0],
+        checks: Vec::new(),
         options: TableOptions::default(),
     };
     store.create_table(table).await.unwrap()
@@ -36,7 +37,7 @@ fn widen(column: &str, to: DataType) -> Alteration {
 }
 
 fn rename(from: &str, to: &str) -> Alteration {
-    Alteration::Rename { from: from.into(), to: to.into() }
+    Alteration::Rename { from: from.into(), to: to.into(), checks: Vec::new() }
 }
 
 fn drop_column(column: &str) -> Alteration {

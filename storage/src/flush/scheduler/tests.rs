@@ -13,6 +13,7 @@ pub(crate) fn table(options: TableOptions) -> TableDef {
         kind: TableKind::User,
         columns: vec![ColumnDef { id: insula_proto::ColumnId(1), field, default: None, initial: None }],
         key: vec![0],
+        checks: Vec::new(),
         options,
         schema_version: 1,
         next_column_id: 2,

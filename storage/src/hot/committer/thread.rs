@@ -163,7 +163,7 @@ impl Thread {
                 Ok((Done::Rows(stamp.seq), Effect::Wrote(wrote, held)))
             }
             Work::Load { table, schema_version, stamped, held } => {
-                // As for rows: a column that became NOT NULL since would be missing from the files.
+                // As for rows: a column that became NOT NULL since would be missing from the files, a check not made.
                 if schema_version < self.current(table)?.writable_from {
                     return Err(stale());
                 }
@@ -225,7 +225,14 @@ impl Thread {
                 self.parts.db.checkpoint(&directory)?;
                 Ok((Done::Batch, Effect::After(After::Nothing)))
             }
-            Work::Alter { def, needs_empty, batch } => self.alter(def, needs_empty, batch, group),
+            Work::Alter { def, needs_empty, outdates_writes, batch } => {
+                if let Some(error) = needs_empty
+                    && !self.is_empty(def.id)?
+                {
+                    return Err(error);
+                }
+                self.alter(def, outdates_writes, batch, group)
+            }
             Work::Batch { batch, after, .. } => {
                 // Flushed generations are not those of a later reader, a dropped table's number never comes back, and most
                 // that is purged was not visible; whatever else removes rows has to be told to all.
@@ -246,7 +253,7 @@ impl Thread {
     fn alter(
         &mut self,
         def: Arc<TableDef>,
-        needs_empty: bool,
+        outdates_writes: bool,
         mut batch: Batch,
         group: &mut Group,
     ) -> Result<(Done, Effect)> {
@@ -254,16 +261,8 @@ impl Thread {
         if current.active.schema_version + 1 != def.schema_version {
             return Err(stale());
         }
-        if needs_empty && !self.is_empty(def.id)? {
-            let message = format!(
-                "table \"{}\" holds rows (deleted ones count), which would be NULL in a new column that is NOT NULL; give \
-                 the column a DEFAULT",
-                def.full_name()
-            );
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
         current.active.schema_version = def.schema_version;
-        if needs_empty {
+        if outdates_writes {
             current.writable_from = def.schema_version;
         }
         batch.put(Family::Meta, record_key::generation(def.id), current.active.to_record());

@@ -250,3 +250,28 @@ async fn a_table_gets_a_name_that_is_free_and_keeps_its_rows() {
     assert_eq!(history.last().unwrap().change, "RENAME TO \"letters\"");
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn rows_that_were_encoded_before_a_check_came_are_not_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, table) = open(&dir).await;
+    let (early, late) = (set(&table, 1), set(&table, 2));
+    let mut load = store.load(&table, Scope::One(USER), Mode::Insert).await.unwrap();
+    load.push(batch(&table, 3), Owners::One(USER)).await.unwrap();
+    let check = crate::NewCheck { name: "c".into(), sql: "id > 5".into(), columns: vec!["id".into()] };
+    let add = |holds| [Alteration::AddCheck { check: check.clone(), holds }];
+    let lock = store.lock(&table, USER).await;
+    store.commit(&lock, early).await.unwrap();
+    let error = store.alter_table(table.id, &add(false), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    let altered = store.alter_table(table.id, &add(true), None).await.unwrap();
+    assert_eq!(store.commit(&lock, late).await.unwrap_err().kind(), ErrorKind::Stale);
+    store.commit(&lock, set(&altered, 6)).await.unwrap();
+    drop(lock);
+    assert_eq!(load.finish().await.unwrap_err().kind(), ErrorKind::Stale);
+    store.close().await.unwrap();
+    drop(store);
+    let (store, table) = open(&dir).await;
+    assert_eq!(table.checks, altered.checks);
+    assert_eq!(store.history(table.id).unwrap()[1].change, "ADD CONSTRAINT \"c\" CHECK (id > 5)");
+}

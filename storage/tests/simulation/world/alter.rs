@@ -62,7 +62,7 @@ impl World {
             (1, Some(field)) => Some(Alteration::Drop { column: field.name().clone(), if_exists: false }),
             (2, Some(field)) => {
                 let to = format!("renamed{}_{}", self.totals.steps, field.name());
-                Some(Alteration::Rename { from: field.name().clone(), to })
+                Some(Alteration::Rename { from: field.name().clone(), to, checks: Vec::new() })
             }
             (_, Some(field)) => Some(Alteration::Widen { column: field.name().clone(), to: DataType::Int64 }),
             _ => None,

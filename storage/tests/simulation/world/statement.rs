@@ -47,7 +47,15 @@ pub fn new_table(name: &str, options: TableOptions) -> NewTable {
     };
     let columns =
         vec![column("value", DataType::Int32), column("number", DataType::Int32), column("text", DataType::Utf8)];
-    NewTable { namespace: "ns".into(), name: name.into(), kind: TableKind::User, columns, key: vec![2, 1], options }
+    NewTable {
+        namespace: "ns".into(),
+        name: name.into(),
+        kind: TableKind::User,
+        columns,
+        key: vec![2, 1],
+        checks: Vec::new(),
+        options,
+    }
 }
 
 pub async fn create_table(store: &Arc<Store>, rng: &mut Rng) -> insula_storage::Result<Arc<TableDef>> {
