@@ -44,6 +44,7 @@ def test_a_large_load_is_refused_as_a_whole(alice, people, refused):
     count = 3_000_000
     ages = pa.array([1] * (count - 1) + [-4711], pa.int32())
     table = pa.table({"id": pa.array(range(count), pa.int64()), "age": ages}, schema=SCHEMA)
+    table = pa.Table.from_batches(table.to_batches(max_chunksize=100_000))
     with refused(*AGE):
         alice.ingest(people, table)
     assert alice.rows(f"SELECT count(*) FROM {people}") == [(0,)]
