@@ -5,6 +5,7 @@
 //! statement could otherwise take the whole machine. Below a quarter of a user's memory, and a gibibyte, no result
 //! overflows the offsets of a text array either.
 
+mod joined;
 mod literals;
 mod sizes;
 
@@ -30,6 +31,7 @@ use datafusion::{
 };
 
 use crate::{Error, ErrorKind};
+pub(crate) use joined::Joined;
 pub(crate) use literals::BigLiterals;
 use sizes::Rule;
 

@@ -53,10 +53,10 @@ fn batch_rows(memory: usize) -> usize {
 }
 
 /// DataFusion's rules, one before its type coercion and one after it.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+fn analyzer_rules(room: &Room) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ComparedMoments)];
     rules.extend(Analyzer::new().rules);
-    rules.push(Arc::new(CheckedArithmetic::default()));
+    rules.push(Arc::new(CheckedArithmetic::new(room)));
     rules
 }
 
@@ -103,7 +103,7 @@ impl Template {
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
-            .with_analyzer_rules(analyzer_rules())
+            .with_analyzer_rules(analyzer_rules(&room))
             .with_optimizer_rule(Arc::new(BigLiterals { room, rows: batch_rows(memory) }))
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())

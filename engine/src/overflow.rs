@@ -1,5 +1,6 @@
 //! Integer arithmetic that fails on overflow, as SQL users expect. DataFusion plans `+`, `-` and `*` so that they wrap
-//! around, which would store wrong numbers in silence; this rule puts checked functions in their place.
+//! around, which would store wrong numbers in silence; this rule puts checked functions in their place. On the same way through
+//! a plan it puts one that is bounded in the place of `||`, see [`crate::bounded`].
 
 use std::sync::Arc;
 
@@ -19,17 +20,23 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    bounded::{Joined, Room},
+};
 
 /// To be run after type coercion, when both sides have one type.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic {
     functions: [Arc<ScalarUDF>; 3],
+    /// `||`.
+    joined: Arc<ScalarUDF>,
 }
 
-impl Default for CheckedArithmetic {
-    fn default() -> Self {
-        Self { functions: [Operator::Plus, Operator::Minus, Operator::Multiply].map(Checked::function) }
+impl CheckedArithmetic {
+    pub fn new(room: &Room) -> Self {
+        let functions = [Operator::Plus, Operator::Minus, Operator::Multiply].map(Checked::function);
+        Self { functions, joined: Joined::function(room) }
     }
 }
 
@@ -62,6 +69,9 @@ impl CheckedArithmetic {
             Operator::Plus => &self.functions[0],
             Operator::Minus => &self.functions[1],
             Operator::Multiply => &self.functions[2],
+            Operator::StringConcat => {
+                return Transformed::yes(self.joined.call(vec![left.as_ref().clone(), right.as_ref().clone()]));
+            }
             _ => return Transformed::no(expr),
         };
         match (left.get_type(schema), right.get_type(schema)) {

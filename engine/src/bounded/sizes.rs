@@ -7,6 +7,8 @@ use arrow::{
 };
 use datafusion::{error::Result, logical_expr::ColumnarValue};
 
+use super::joined::NAME as JOINED;
+
 /// Where a value is no number, or the size of one is unknown.
 const NOTHING: i64 = 0;
 /// The shortest month, and the shortest day where clocks change.
@@ -40,6 +42,7 @@ impl Rule {
             "generate_series" => Self::Series { to_is_in: true },
             "array_repeat" => Self::ArrayRepeat,
             "array_resize" => Self::ArrayResize,
+            JOINED => Self::Sum(1),
             "concat" | "array_concat" | "array_append" | "array_prepend" | "make_array" | "overlay" => Self::Sum(1),
             // Separators and nulls stand between each two; a character may become four bytes; two digits are a byte.
             "concat_ws" | "array_to_string" | "translate" => Self::Sum(4),
