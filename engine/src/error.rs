@@ -1,6 +1,7 @@
 //! The engine's error: a message for the user, and a kind that the wire protocol turns into its code.
 
 mod convert;
+mod text;
 
 use std::fmt;
 

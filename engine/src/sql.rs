@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod depth;
 pub(crate) mod execute_as;
+mod ignored;
 mod merges;
 pub(crate) mod redact;
 pub(crate) mod types;
@@ -14,7 +15,7 @@ use datafusion::sql::sqlparser::{
     dialect::{Dialect, GenericDialect},
     keywords::Keyword,
     parser::{Parser, ParserError},
-    tokenizer::{Token, TokenWithSpan, Tokenizer},
+    tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
 };
 use insula_storage::{TableKind, table};
 
@@ -93,9 +94,18 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     let alias = merges::take_alias(&mut tokens);
     merges::name_nothing(&mut tokens);
     let secrets = secrets(&tokens);
+    let end = tokens.last().map(|token| token.span.end).unwrap_or(Location::empty());
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let hide = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "'***'"));
-    let syntax = |e: ParserError| Error::invalid(format!("syntax error: {}", strip_prefix(&hide(e.to_string()))));
+    let syntax = |e: ParserError| {
+        let message = hide(e.to_string());
+        // The end of the text has a place, too.
+        let at = match message.ends_with("found: EOF") && end.line > 0 {
+            true => format!(" at Line: {}, Column: {}", end.line, end.column),
+            false => String::new(),
+        };
+        Error::invalid(format!("syntax error: {}{at}", strip_prefix(&message)))
+    };
     while parser.consume_token(&Token::SemiColon) {}
     if parser.peek_token_ref().token == Token::EOF {
         return Err(Error::invalid("the statement is empty"));
@@ -110,6 +120,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
             at.line, at.column
         )));
     }
+    ignored::refuse(&ast)?;
     types::keep_digits(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {

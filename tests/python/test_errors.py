@@ -39,6 +39,31 @@ CASES = {
     "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'": ("PermissionDenied",),
     "COPY (SELECT 1) TO '/tmp/x.csv'": ("PermissionDenied",),
     "SET datafusion.execution.batch_size = 1": ("PermissionDenied",),
+    # Where it is, at the end of the text, too.
+    "SELECT 1 +": ("InvalidArgument", "Line: 1", "Column: 11"),
+    "CREATE TABLE {ns}.t (id BIGNIT)": ("InvalidArgument", "BIGNIT", "BIGINT", "Line: 1"),
+    # Slips, not bugs.
+    "SELECT regexp_replace(name, '(', '') FROM {t}": ("InvalidArgument", "regular expression"),
+    "SELECT array_resize([1, 2], -1)": ("InvalidArgument",),
+    # The server's own.
+    "DROP TABLE system.users": ("PermissionDenied", "system"),
+    "INSERT INTO system.users VALUES (1)": ("PermissionDenied", "system"),
+    "CREATE TABLE information_schema.t (id INT)": ("PermissionDenied", "information_schema"),
+    "DROP NAMESPACE system": ("PermissionDenied", "system"),
+    # What no row could take is found when it is declared.
+    "CREATE TABLE {ns}.t (id INT DEFAULT 'x')": ("InvalidArgument",),
+    "CREATE TABLE {ns}.t (id INT DEFAULT 1 / 0)": ("InvalidArgument",),
+    "CREATE TABLE {ns}.t (id INT DEFAULT (SELECT 1))": ("InvalidArgument", "subquery"),
+    "CREATE TABLE {ns}.t (id INT DEFAULT max(1))": ("InvalidArgument", "aggregate"),
+    "ALTER TABLE {t} ALTER COLUMN size SET DEFAULT 'many'": ("InvalidArgument",),
+    # What would be passed over.
+    "SELECT * FROM {t} FOR UPDATE": ("Unimplemented", "FOR UPDATE"),
+    "SELECT * FROM {t} TABLESAMPLE BERNOULLI (10)": ("Unimplemented", "TABLESAMPLE"),
+    "SET LOCAL timezone = 'UTC'": ("Unimplemented", "LOCAL"),
+    "SHOW TABLES WHERE x": ("Unimplemented", "WHERE"),
+    # Nobody would be left who could give it back.
+    "ALTER USER admin ROLE user": ("FailedPrecondition", "admin"),
+    "KILL QUERY 'no id'": ("NotFound", "no id"),
 }
 
 

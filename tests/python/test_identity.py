@@ -114,6 +114,15 @@ def test_dev_takes_any_name(dev):
             assert adbc.scalar(same, "SELECT count(*) FROM app.t") == 1
 
 
+def test_where_any_name_is_taken_nobody_has_to_connect_first(dev):
+    with adbc.connect_dev(dev.url, "admin") as admin:
+        adbc.change(admin, "CREATE SHARED TABLE notices (id INT PRIMARY KEY) WITH (grants = 'none')")
+        adbc.change(admin, 'GRANT SELECT ON notices TO "late"')
+        assert adbc.scalar(admin, "EXECUTE AS USER 'never seen' (SELECT CURRENT_USER)") == "never seen"
+    with adbc.connect_dev(dev.url, "late") as late:
+        assert adbc.scalar(late, "SELECT count(*) FROM notices") == 0
+
+
 def test_dev_still_wants_a_name(dev):
     with flight.FlightClient(dev.url.replace("grpc://", "grpc+tcp://")) as client:
         with pytest.raises(flight.FlightUnauthenticatedError):

@@ -26,11 +26,9 @@ def test_a_ticket_of_ones_own_other_login(alice):
     [
         b"",
         b"rubbish",
-        flightsql.command("TicketStatementQuery", {1: b""}),
-        flightsql.command("TicketStatementQuery", {1: b"x" * 80}),
         b"\x0a\xff\xff\xff\xff\x0f",
     ],
-    ids=["empty", "rubbish", "empty handle", "unsealed handle", "cut off"],
+    ids=["empty", "rubbish", "cut off"],
 )
 def test_malformed_tickets(alice, ticket):
     # pyarrow maps INVALID_ARGUMENT to ArrowInvalid.
@@ -38,11 +36,18 @@ def test_malformed_tickets(alice, ticket):
         alice.flight().read(flight.Ticket(ticket))
 
 
+@pytest.mark.parametrize("handle", [b"", b"x" * 80], ids=["empty", "unsealed"])
+def test_a_handle_that_nobody_was_given(alice, handle):
+    # pyarrow maps NOT_FOUND to ArrowKeyError.
+    with pytest.raises(pa.ArrowKeyError):
+        alice.flight().read(flight.Ticket(flightsql.command("TicketStatementQuery", {1: handle})))
+
+
 def test_a_ticket_with_one_bit_flipped(alice):
     client = alice.flight()
     ticket = bytearray(client.info("CommandStatementQuery", {1: "SELECT 1"}).endpoints[0].ticket.ticket)
     ticket[-5] ^= 1
-    with pytest.raises(pa.ArrowInvalid):
+    with pytest.raises(pa.ArrowKeyError):
         client.read(flight.Ticket(bytes(ticket)))
 
 

@@ -200,3 +200,14 @@ def test_drop_user_ends_what_runs(server, admin, alice):
         _, said = running.communicate(timeout=60)
     assert running.returncode and "cancelled" in said, said
     assert (alice.name,) not in admin.rows('SELECT "user" FROM system.queries')
+
+
+def test_who_changes_their_own_password_goes_on(alice, refused):
+    before = Login(alice.server, alice.name, alice.password)
+    assert before.rows("SELECT 1") == [(1,)]
+    assert alice.rows(f"ALTER USER {quoted(alice.name)} PASSWORD 'a new one'") is not None
+    assert alice.rows("SELECT 2") == [(2,)]
+    # What else was opened with the old one is over.
+    with refused("Unauthenticated"):
+        before.rows("SELECT 1")
+    before.close()

@@ -1,12 +1,13 @@
 //! Statements that change definitions: namespaces, tables, users, settings. They return no rows and the count 0.
 
 mod alter;
+mod default;
 mod grant;
 mod options;
 mod table;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
+    AlterTable, ContextModifier, Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
 };
 use insula_storage::TableKind;
 
@@ -130,7 +131,12 @@ impl Definition {
                         "a password is changed by its user or by an admin, not by who runs as them",
                     ));
                 }
+                engine.users().meant(&name).await?;
                 engine.users().alter(&name, password.as_deref(), role).await?;
+                // All else that was opened with the old one ends.
+                if password.is_some() && *name == *user.name && user.actor.is_none() {
+                    engine.host().iter().for_each(|host| host.password_changed(request.session));
+                }
             }
             Self::DropUser { name, if_exists } => {
                 user.require_admin("DROP USER")?;
@@ -194,7 +200,7 @@ fn namespace(name: &ObjectName) -> Result<String> {
     namespace_of(&parts(name)?)
 }
 
-fn namespace_of(parts: &[String]) -> Result<String> {
+pub(super) fn namespace_of(parts: &[String]) -> Result<String> {
     match parts {
         [namespace] => Ok(namespace.clone()),
         [catalog, namespace] => require_catalog(catalog).map(|()| namespace.clone()),
@@ -204,12 +210,18 @@ fn namespace_of(parts: &[String]) -> Result<String> {
 
 fn from_set(set: Set) -> Result<Definition> {
     match set {
+        Set::SingleAssignment { scope: Some(ContextModifier::Local | ContextModifier::Global), .. } => {
+            Err(Error::unimplemented("SET works for the session: neither LOCAL, for a transaction, nor GLOBAL"))
+        }
         Set::SingleAssignment { variable, values, .. } => {
             let [value] = values.as_slice() else {
                 return Err(Error::invalid(format!("SET {variable} takes one value")));
             };
             let name = parts(&variable)?.join(".");
             Ok(Definition::Set { name, value: text(value)? })
+        }
+        Set::SetTimeZone { local: true, .. } => {
+            Err(Error::unimplemented("SET TIME ZONE works for the session, not for a transaction (LOCAL)"))
         }
         Set::SetTimeZone { value, .. } => Ok(Definition::Set { name: "timezone".into(), value: text(&value)? }),
         _ => Err(Error::invalid("SET takes one name and one value, as in SET timezone = 'UTC'")),
