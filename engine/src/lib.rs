@@ -17,6 +17,7 @@ mod functions;
 #[doc(hidden)]
 pub mod fuzz;
 mod grants;
+mod guards;
 mod identity;
 mod ingest;
 mod limits;
