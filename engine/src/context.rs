@@ -20,7 +20,7 @@ use datafusion::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
         planner::{ContextProvider, ExprPlanner, TypePlanner},
     },
-    optimizer::{Analyzer, AnalyzerRule},
+    optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule},
     prelude::SessionConfig,
     sql::{
         planner::{ParserOptions, SqlToRel},
@@ -40,6 +40,7 @@ use crate::{
     share::Share,
     sql::{SystemColumns, types::Types},
     statement::held,
+    subqueries::{Marks, Subqueries},
     system::{self, Asking, SystemTable},
     table::{CatalogList, Tables},
 };
@@ -55,10 +56,18 @@ fn batch_rows(memory: usize) -> usize {
 
 /// DataFusion's rules, with some before its type coercion and some after it.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ComparedMoments)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Subqueries), Arc::new(ComparedMoments)];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(CheckedArithmetic::default()));
     rules.push(Arc::new(Guards));
+    rules
+}
+
+/// DataFusion's rules for logical plans, and ours before the one that it is for.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery").unwrap_or_default();
+    rules.insert(place, Arc::new(Marks));
     rules
 }
 
@@ -106,6 +115,7 @@ impl Template {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_analyzer_rules(analyzer_rules())
+            .with_optimizer_rules(optimizer_rules())
             .with_optimizer_rule(Arc::new(BigLiterals { room, rows: batch_rows(memory) }))
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())

@@ -33,6 +33,7 @@ mod share;
 mod size;
 mod sql;
 mod statement;
+mod subqueries;
 mod system;
 mod table;
 mod transaction;
