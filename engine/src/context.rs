@@ -323,7 +323,7 @@ impl ContextProvider for Context {
             return Some(Constant::function(name, &self.user.name));
         }
         if let Some(name) = WHERE.iter().find(|place| **place == name) {
-            let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.settings.schema };
+            let value = if *name == "current_schema" { &self.settings.schema } else { Engine::CATALOG };
             return Some(Constant::function(name, value));
         }
         if Now::NAMES.contains(&name) && self.settings.time_zone != Settings::DEFAULT_TIME_ZONE {

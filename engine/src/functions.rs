@@ -41,9 +41,11 @@ pub(crate) struct Functions {
 }
 
 /// Names that answer "who am I"; `CURRENT_USER` and its like are parsed as functions without arguments.
-pub(crate) const WHO: [&str; 3] = ["current_user", "session_user", "user"];
+pub(crate) const WHO: [&str; 4] = ["current_user", "current_role", "session_user", "user"];
 /// Names that answer "where am I".
-pub(crate) const WHERE: [&str; 2] = ["current_schema", "current_catalog"];
+pub(crate) const WHERE: [&str; 3] = ["current_schema", "current_catalog", "current_database"];
+/// What `version()` says. DataFusion's own would name another product, by a version that says nothing of this one.
+const VERSION: &str = concat!("Insula ", env!("CARGO_PKG_VERSION"));
 
 impl Functions {
     pub fn new(store: &Arc<Store>, room: &Room) -> Self {
@@ -58,6 +60,7 @@ impl Functions {
         for told in ["input_file_name", "file_row_index"] {
             scalar.remove(told);
         }
+        scalar.insert("version".to_owned(), Constant::function("version", VERSION));
         for name in Now::NAMES {
             scalar.insert(name.to_owned(), Now::function(Settings::DEFAULT_TIME_ZONE));
         }
