@@ -20,7 +20,7 @@ use datafusion::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
         planner::{ContextProvider, ExprPlanner, TypePlanner},
     },
-    optimizer::{Analyzer, AnalyzerRule},
+    optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule},
     prelude::SessionConfig,
     sql::{
         planner::{ParserOptions, SqlToRel},
@@ -32,6 +32,7 @@ use crate::{
     Engine, Identity, Result, Role,
     bounded::{BigLiterals, Room},
     functions::{Constant, Functions, Now, WHERE, WHO},
+    guards::Guards,
     moments::ComparedMoments,
     outside::{self, Files},
     overflow::CheckedArithmetic,
@@ -39,6 +40,7 @@ use crate::{
     share::Share,
     sql::{SystemColumns, types::Types},
     statement::held,
+    subqueries::{Marks, Subqueries},
     system::{self, Asking, SystemTable},
     table::{CatalogList, Tables},
 };
@@ -52,11 +54,20 @@ fn batch_rows(memory: usize) -> usize {
     (memory >> 14).clamp(1024, 8192)
 }
 
-/// DataFusion's rules, one before its type coercion and one after it.
+/// DataFusion's rules, with some before its type coercion and some after it.
 fn analyzer_rules(room: &Room) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ComparedMoments)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Subqueries), Arc::new(ComparedMoments)];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(CheckedArithmetic::new(room)));
+    rules.push(Arc::new(Guards));
+    rules
+}
+
+/// DataFusion's rules for logical plans, and ours before the one that it is for.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery").unwrap_or_default();
+    rules.insert(place, Arc::new(Marks));
     rules
 }
 
@@ -104,6 +115,7 @@ impl Template {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_analyzer_rules(analyzer_rules(&room))
+            .with_optimizer_rules(optimizer_rules())
             .with_optimizer_rule(Arc::new(BigLiterals { room, rows: batch_rows(memory) }))
             // The only function that an optimizer rule looks up in the session: DISTINCT ON becomes first_value.
             .with_aggregate_functions(functions.aggregate.get("first_value").cloned().into_iter().collect())
@@ -327,7 +339,7 @@ impl ContextProvider for Context {
             return Some(Constant::function(name, &self.user.name));
         }
         if let Some(name) = WHERE.iter().find(|place| **place == name) {
-            let value = if *name == "current_catalog" { Engine::CATALOG } else { &self.settings.schema };
+            let value = if *name == "current_schema" { &self.settings.schema } else { Engine::CATALOG };
             return Some(Constant::function(name, value));
         }
         if Now::NAMES.contains(&name) && self.settings.time_zone != Settings::DEFAULT_TIME_ZONE {

@@ -1,7 +1,11 @@
 //! The SQL functions: one registry for all statements, because cloning DataFusion's maps of built-in functions into
 //! every session costs ten times what the rest of the session does. Functions that say who asks are made per statement.
 
+mod mode;
 mod now;
+mod numbers;
+mod plain;
+mod texts;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,9 +45,13 @@ pub(crate) struct Functions {
 }
 
 /// Names that answer "who am I"; `CURRENT_USER` and its like are parsed as functions without arguments.
-pub(crate) const WHO: [&str; 3] = ["current_user", "session_user", "user"];
+pub(crate) const WHO: [&str; 4] = ["current_user", "current_role", "session_user", "user"];
 /// Names that answer "where am I".
-pub(crate) const WHERE: [&str; 2] = ["current_schema", "current_catalog"];
+pub(crate) const WHERE: [&str; 3] = ["current_schema", "current_catalog", "current_database"];
+/// Names of PostgreSQL for functions that are here by another one.
+const ALIASES: [(&str, &str); 3] = [("sign", "signum"), ("ceiling", "ceil"), ("gen_random_uuid", "uuid")];
+/// What `version()` says. DataFusion's own would name another product, by a version that says nothing of this one.
+const VERSION: &str = concat!("Insula ", env!("CARGO_PKG_VERSION"));
 
 impl Functions {
     pub fn new(store: &Arc<Store>, room: &Room) -> Self {
@@ -58,6 +66,16 @@ impl Functions {
         for told in ["input_file_name", "file_row_index"] {
             scalar.remove(told);
         }
+        for function in numbers::all().into_iter().chain(texts::all()) {
+            let function = Bounded::function(function, room);
+            scalar.insert(function.name().to_owned(), function);
+        }
+        for (alias, name) in ALIASES {
+            if let Some(function) = scalar.get(name).cloned() {
+                scalar.insert(alias.to_owned(), function);
+            }
+        }
+        scalar.insert("version".to_owned(), Constant::function("version", VERSION));
         for name in Now::NAMES {
             scalar.insert(name.to_owned(), Now::function(Settings::DEFAULT_TIME_ZONE));
         }
@@ -69,6 +87,12 @@ impl Functions {
         for function in SessionStateDefaults::default_aggregate_functions() {
             for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
                 aggregate.insert(name.to_owned(), Arc::clone(&function));
+            }
+        }
+        aggregate.insert("mode".to_owned(), mode::Mode::function());
+        for (alias, name) in [("every", "bool_and"), ("variance", "var")] {
+            if let Some(function) = aggregate.get(name).cloned() {
+                aggregate.insert(alias.to_owned(), function);
             }
         }
         let mut window = HashMap::new();

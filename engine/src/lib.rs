@@ -18,6 +18,7 @@ mod functions;
 #[doc(hidden)]
 pub mod fuzz;
 mod grants;
+mod guards;
 mod identity;
 mod ingest;
 mod limits;
@@ -33,6 +34,7 @@ mod share;
 mod size;
 mod sql;
 mod statement;
+mod subqueries;
 mod system;
 mod table;
 mod transaction;

@@ -221,6 +221,13 @@ impl Session {
         canonical(name).is_ok()
     }
 
+    /// The option of this name, with its value.
+    pub(crate) fn option(&self, name: &str) -> Result<(String, String)> {
+        let canonical = canonical(name)?;
+        let found = self.options().into_iter().find(|(option, _)| option == canonical);
+        found.ok_or_else(|| Error::internal(format!("\"{canonical}\" is no option")))
+    }
+
     /// Is it the option that says where one-part names lead?
     pub fn names_schema(&self, name: &str) -> bool {
         canonical(name).is_ok_and(|name| name == "schema")
@@ -288,7 +295,7 @@ fn canonical(name: &str) -> Result<&'static str> {
         "catalog" => Ok("catalog"),
         "schema" | "search_path" | "current_schema" => Ok("schema"),
         "insula.show_system_columns" => Ok("insula.show_system_columns"),
-        "timezone" | "time_zone" | "time zone" => Ok("timezone"),
+        "timezone" | "time_zone" | "time zone" | "time.zone" => Ok("timezone"),
         _ if lower.starts_with("datafusion.") => {
             Err(Error::denied(format!("\"{name}\" is a setting of the engine's inside and cannot be set")))
         }

@@ -6,6 +6,7 @@ mod depth;
 pub(crate) mod execute_as;
 mod ignored;
 mod merges;
+mod queries;
 pub(crate) mod redact;
 pub(crate) mod types;
 pub(crate) mod wildcard;
@@ -91,6 +92,9 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
+    queries::name_settings(&mut tokens);
+    queries::select_tables(&mut tokens);
+    queries::call_without_parentheses(&mut tokens);
     let alias = merges::take_alias(&mut tokens);
     merges::name_nothing(&mut tokens);
     let secrets = secrets(&tokens);
@@ -121,6 +125,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
         )));
     }
     ignored::refuse(&ast)?;
+    queries::settle(&mut ast)?;
     types::keep_digits(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {

@@ -169,7 +169,24 @@ impl<'a> Request<'a> {
 
     /// A fresh context. `named`: the system columns that the statement's text names.
     pub fn context(&self, named: SystemColumns) -> Result<Context> {
-        let settings: Settings = self.session.settings_of(self.user)?;
+        self.context_with(self.session.settings_of(self.user)?, named)
+    }
+
+    /// The same for a query whose rows are stored: of its `*`, system columns are no part, for they cannot be written.
+    pub fn storing_context(&self, named: SystemColumns) -> Result<Context> {
+        let settings = Settings { show_system_columns: false, ..self.session.settings_of(self.user)? };
+        self.context_with(settings, named)
+    }
+
+    /// For planning and running a query.
+    fn context_of(&self, plan: &Plan) -> Result<Context> {
+        match &plan.source {
+            Source::Query(ast) if explains_insert(ast) => self.storing_context(plan.named),
+            _ => self.context(plan.named),
+        }
+    }
+
+    fn context_with(&self, settings: Settings, named: SystemColumns) -> Result<Context> {
         let tables = Tables::new(
             Arc::clone(self.engine.store()),
             self.catalog(),
@@ -191,14 +208,14 @@ impl<'a> Request<'a> {
         let nothing: SchemaRef = Arc::new(Schema::empty());
         Ok(match &plan.source {
             Source::Query(_) | Source::Substrait(_) => {
-                let context = self.context(plan.named)?;
+                let context = self.context_of(plan)?;
                 let query = plan.query(self, &context).await?;
                 let (parameters, schema) = query.schemas(bound)?;
                 plan.is_of(query.weight(&context));
                 Description { schema, parameters, is_update: false, has_effect: false }
             }
             Source::Write(write) => {
-                let context = self.context(plan.named)?;
+                let context = write.context(self, plan.named)?;
                 let plan = write.plan_with_files(&context).await?;
                 let (parameters, returned) = (parameters::schema(plan.query(), bound)?, plan.returned_schema(bound)?);
                 let is_update = returned.is_none();
@@ -230,7 +247,7 @@ impl<'a> Request<'a> {
         }
         let mut replans = Replans::default();
         loop {
-            let context = self.context(plan.named)?;
+            let context = self.context_of(plan)?;
             let query = plan.query(self, &context).await?;
             match parts::of_query(self.user.no, context, &query, &params).await {
                 Err(error) if replans.allow(self.engine, &error).await? => {}
@@ -284,12 +301,16 @@ impl<'a> Request<'a> {
 
     /// `Stale` if a table was altered while it was planned.
     pub async fn query_once(&self, plan: &Plan, params: &[RecordBatch]) -> Result<Outcome> {
-        let context = self.context(plan.named)?;
+        let context = self.context_of(plan)?;
         let query = plan.query(self, &context).await?;
         let outcome = query::run(context, query, params, self.running).await;
         self.running.planned();
         outcome
     }
+}
+
+fn explains_insert(ast: &Ast) -> bool {
+    matches!(ast, Ast::Explain { statement, .. } if matches!(statement.as_ref(), Ast::Insert(_)))
 }
 
 /// What a statement that is parsed anew each time does.

@@ -64,6 +64,14 @@ impl Write {
         }
     }
 
+    /// A fresh context for planning and running it.
+    pub fn context(&self, request: &Request<'_>, named: SystemColumns) -> Result<Context> {
+        match self {
+            Self::Insert(_) | Self::Upsert(_) => request.storing_context(named),
+            Self::Update(_) | Self::Delete(_) | Self::Merge(_) => request.context(named),
+        }
+    }
+
     /// The statement's query, and what happens to its rows. Refused where the user lacks a privilege that it takes.
     pub fn plan(&self, context: &Context) -> Result<WritePlan> {
         let plan = match self {
@@ -169,7 +177,7 @@ impl Write {
         loop {
             returned.back_to(before);
             request.running.enter().await?;
-            let context = Arc::new(request.at(turn.moment(request.engine)?).context(named)?);
+            let context = Arc::new(self.context(&request.at(turn.moment(request.engine)?), named)?);
             let plan = self.plan_with_files(&context).await?;
             plan.tell(request)?;
             returned.expect(&plan, params)?;
@@ -190,7 +198,7 @@ impl Write {
         returned: &mut Returned,
     ) -> Result<u64> {
         request.running.enter().await?;
-        let context = Arc::new(request.context(named)?);
+        let context = Arc::new(self.context(request, named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
         returned.expect(&plan, params)?;
@@ -209,7 +217,7 @@ impl Write {
         returned: &mut Returned,
     ) -> Result<u64> {
         request.running.enter().await?;
-        let context = Arc::new(request.context(named)?);
+        let context = Arc::new(self.context(request, named)?);
         let plan = self.plan_with_files(&context).await?;
         plan.tell(request)?;
         returned.expect(&plan, params)?;
@@ -245,7 +253,7 @@ impl Write {
         let mut changes = Changes { rows: request.engine.store().transaction(), count: 0, memory };
         for row in single_rows(params) {
             let moment = Moment { view: changes.rows.view(), catalog: Arc::clone(&first.tables.catalog) };
-            let context = Arc::new(request.at(moment).context(named)?);
+            let context = Arc::new(self.context(&request.at(moment), named)?);
             let plan = self.plan_with_files(&context).await?;
             let executions = plan.executions(&context, &[row]).await?;
             let executions = executions.ok_or_else(|| Error::internal("one row of parameters follows another"))?;

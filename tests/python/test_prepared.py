@@ -108,3 +108,42 @@ def test_wrong_number_and_wrong_type(alice, filled, refused):
     with refused("InvalidArgument"):
         alice.rows(f"SELECT id FROM {filled} WHERE id = ?")
     assert alice.rows(f"SELECT count(*) FROM {filled}") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "value"),
+    [
+        ("SELECT upper(?)", ["a"], "A"),
+        ("SELECT abs(?)", [-3], 3),
+        ("SELECT abs(?)", [-3.5], 3.5),
+        ("SELECT sqrt(?)", [4], 2.0),
+        ("SELECT power(?, 2)", [3], 9.0),
+        ("SELECT round(?, 2)", [1.239], 1.24),
+        ("SELECT ? || 'x'", ["a"], "ax"),
+        ("SELECT coalesce(?, 1)", [None], 1),
+        ("SELECT substr('abc', ?)", [2], "bc"),
+        ("SELECT substr('abc', ?)", ["2"], "bc"),
+        ("SELECT left(?, ?)", ["abc", 2], "ab"),
+        ("SELECT lpad(?, ?, ?)", ["a", 3, "x"], "xxa"),
+        ("SELECT repeat(?, ?)", ["a", 3], "aaa"),
+        ("SELECT split_part(?, ',', ?)", ["a,b", 2], "b"),
+        ("SELECT make_date(?, ?, ?)", [2024, 5, 6], date(2024, 5, 6)),
+        ("SELECT 5 BETWEEN ? AND ?", [1, 9], True),
+        ("SELECT 'abc' LIKE ?", ["a%"], True),
+        ("SELECT 2 IN (?, ?)", [1, 2], True),
+    ],
+)
+def test_parameters_of_functions_and_operators(alice, sql, parameters, value):
+    assert alice.rows(sql, parameters) == [(value,)]
+
+
+def test_a_function_says_the_type_of_its_parameter(alice, filled):
+    def types(sql: str) -> list[pa.DataType]:
+        with alice.connection.cursor() as cursor:
+            return cursor.adbc_prepare(sql).types
+
+    assert types("SELECT substr(?, ?), sqrt(?)") == [pa.string(), pa.int64(), pa.float64()]
+    assert types("SELECT abs(?), coalesce(?, 1)") == [pa.float64(), pa.int64()]
+    assert types(f"SELECT left(name, ?) FROM {filled} WHERE id = abs(?) LIMIT ?") == [pa.int64(), pa.float64(), pa.int64()]
+    # Whoever has a type may keep it, where the function does not mind.
+    assert alice.query("SELECT abs(?)", [-3]).schema.types == [pa.int64()]

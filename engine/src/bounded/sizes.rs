@@ -27,6 +27,8 @@ pub(super) enum Rule {
     },
     ArrayRepeat,
     ArrayResize,
+    /// A text that names arguments, and each of them any number of times.
+    Format,
     /// All that it is given, so many times.
     Sum(u64),
 }
@@ -41,19 +43,20 @@ impl Rule {
             "range" => Self::Series { to_is_in: false },
             "generate_series" => Self::Series { to_is_in: true },
             "array_repeat" => Self::ArrayRepeat,
+            "format" => Self::Format,
             "array_resize" => Self::ArrayResize,
             JOINED => Self::Sum(1),
             "concat" | "array_concat" | "array_append" | "array_prepend" | "make_array" | "overlay" => Self::Sum(1),
             // Separators and nulls stand between each two; a character may become four bytes; two digits are a byte.
             "concat_ws" | "array_to_string" | "translate" => Self::Sum(4),
-            "encode" => Self::Sum(2),
+            "encode" | "quote_literal" | "quote_nullable" | "quote_ident" => Self::Sum(2),
             _ => return None,
         })
     }
 
     /// Whether the bound may be far above what is made.
     pub fn is_loose(self) -> bool {
-        matches!(self, Self::Replace | Self::RegexpReplace)
+        matches!(self, Self::Replace | Self::RegexpReplace | Self::Format)
     }
 
     pub fn sizes(self, args: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
@@ -89,6 +92,14 @@ impl Rule {
             }
             Self::ArrayRepeat => size(0).max(1).saturating_mul(times(1)),
             Self::ArrayResize => size(0).saturating_add(size(2).max(8).saturating_mul(times(1))),
+            // A value is named by two bytes at least, or by four if it is another one's turn; quoted, it is twice as long,
+            // and numbers are longer as text.
+            Self::Format => {
+                let values = args.iter().skip(1).map(|arg| arg.size.saturating_add(2).saturating_mul(4));
+                let (sum, longest) =
+                    values.fold((0_u64, 0), |(sum, longest), size| (sum.saturating_add(size), longest.max(size)));
+                size(0).saturating_add(sum).saturating_add((size(0) / 4).saturating_mul(longest))
+            }
             Self::Sum(factor) => {
                 args.iter().fold(0_u64, |sum, arg| sum.saturating_add(arg.size)).saturating_mul(factor)
             }

@@ -78,6 +78,11 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::SQL(inner, _) => Error::invalid(inner.to_string()),
         DataFusionError::SchemaError(inner, _) => Error::invalid(schema_message(inner)),
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) if is_of_subquery(message) => {
+            Error::unimplemented(
+                "a subquery, or its use of columns of the query around it, is not supported where it stands; write it as a join",
+            )
+        }
         DataFusionError::Plan(message) | DataFusionError::Substrait(message) => Error::invalid(told(message)),
         DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", told(message))),
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => Error::invalid(told(message)),
@@ -90,6 +95,16 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Internal(message) if message.starts_with("array_resize:") => Error::invalid(told(message)),
         other => Error::internal(other.strip_backtrace()),
     }
+}
+
+/// No rule has made a join of it.
+fn is_of_subquery(message: &str) -> bool {
+    let left = message.strip_prefix("Physical plan does not support logical expression ");
+    let kinds = ["Exists", "InSubquery", "ScalarSubquery", "OuterReferenceColumn"];
+    let wrong_places =
+        ["In/Exist/SetComparison subquery can only be used in", "Correlated scalar subquery can only be used in"];
+    left.is_some_and(|expr| kinds.iter().any(|kind| expr.starts_with(kind)))
+        || wrong_places.iter().any(|place| message.starts_with(place))
 }
 
 /// An error of ours that travelled through one of reading or writing.

@@ -26,7 +26,7 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    pub const NAMES: [&str; 2] = ["now", "current_timestamp"];
+    pub const NAMES: [&str; 4] = ["now", "current_timestamp", "statement_timestamp", "transaction_timestamp"];
 
     pub fn function(zone: &str) -> Arc<ScalarUDF> {
         let aliases = Self::NAMES[1..].iter().map(|name| (*name).to_owned()).collect();

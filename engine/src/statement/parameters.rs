@@ -1,5 +1,7 @@
 //! Parameters of a statement: their types, and their values one execution at a time.
 
+mod arguments;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
@@ -26,24 +28,30 @@ pub(crate) struct Demanded {
     plain: Vec<Option<DataType>>,
     /// As the plan has them, with views.
     planned: Vec<Option<DataType>>,
+    /// Where nothing else is said, not by what is bound either.
+    likely: Vec<Option<DataType>>,
 }
 
 impl Demanded {
     pub fn of(plan: &LogicalPlan) -> Result<Self> {
         let mut types = BTreeMap::new();
         let cast = cast_to(plan)?;
+        let mut passed = arguments::passed(plan)?;
         for (name, field) in plan.get_parameter_fields()? {
             let number: usize = name[1..].parse().map_err(|_| Error::invalid(format!("\"{name}\" is no parameter")))?;
             let known = field.map(|field| field.data_type().clone()).filter(|known| *known != DataType::Null);
-            types.insert(number, known.or_else(|| cast.get(&name).cloned()));
+            let passed = passed.remove(&name).unwrap_or_default();
+            let known = known.or_else(|| cast.get(&name).cloned()).or(passed.only);
+            types.insert(number, (known, passed.likely));
         }
         let count = types.keys().last().copied().unwrap_or_default();
-        let planned: Vec<_> = (1..=count).map(|number| types.remove(&number).flatten()).collect();
-        Ok(Self { plain: planned.iter().map(|known| known.as_ref().map(plain_type)).collect(), planned })
+        let types = (1..=count).map(|number| types.remove(&number).unwrap_or_default());
+        let (planned, likely): (Vec<_>, _) = types.unzip();
+        Ok(Self { plain: planned.iter().map(|known| known.as_ref().map(plain_type)).collect(), planned, likely })
     }
 
-    /// One nullable field per parameter. The type is what the statement demands, else what is bound, else text, as in
-    /// PostgreSQL.
+    /// One nullable field per parameter. The type is what the statement demands, else what is bound, else what a function
+    /// would rather take, else text, as in PostgreSQL.
     pub fn schema(&self, bound: Option<&Schema>) -> SchemaRef {
         let fields =
             (0..self.plain.len()).map(|i| Field::new(format!("${}", i + 1), self.type_of(i, bound).clone(), true));
@@ -59,7 +67,7 @@ impl Demanded {
 
     fn type_of<'a>(&'a self, i: usize, bound: Option<&'a Schema>) -> &'a DataType {
         let given = || bound.and_then(|bound| bound.fields().get(i)).map(|field| field.data_type());
-        self.plain[i].as_ref().or_else(given).unwrap_or(&DataType::Utf8)
+        self.plain[i].as_ref().or_else(given).or(self.likely[i].as_ref()).unwrap_or(&DataType::Utf8)
     }
 }
 

@@ -374,12 +374,10 @@ fn history(request: &Request<'_>, table: &TableDef) -> Result<Vec<ArrayRef>> {
 }
 
 fn settings(request: &Request<'_>, name: Option<&str>) -> Result<Vec<ArrayRef>> {
-    let options = request.session.options();
-    let shown: Vec<_> = options.iter().filter(|(option, _)| name.is_none_or(|name| name == option)).collect();
-    if let (Some(name), true) = (name, shown.is_empty()) {
-        let names = options.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::invalid(format!("unknown setting \"{name}\"; there are {names}")));
-    }
+    let shown = match name {
+        Some(name) => vec![request.session.option(name)?],
+        None => request.session.options(),
+    };
     Ok(vec![texts(shown.iter().map(|(n, _)| n.as_str())), texts(shown.iter().map(|(_, v)| v.as_str()))])
 }
 

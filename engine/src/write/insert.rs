@@ -6,7 +6,11 @@ use std::sync::Arc;
 use datafusion::{
     common::TableReference,
     logical_expr::{Expr as PlanExpr, LogicalPlan},
-    sql::sqlparser::ast::{Insert, ObjectName, SetExpr, SqliteOnConflict, Statement as Ast, TableObject},
+    sql::sqlparser::{
+        ast::{Insert, ObjectName, Query, SetExpr, SqliteOnConflict, Statement as Ast, TableObject},
+        dialect::GenericDialect,
+        parser::Parser,
+    },
 };
 use insula_storage::TableDef;
 
@@ -63,6 +67,9 @@ pub(super) fn proposed(context: &Context, table: &Arc<TableDef>, insert: &Insert
     let mut insert = insert.clone();
     (insert.replace_into, insert.or, insert.on) = (false, None, None);
     (insert.table_alias, insert.returning) = (None, None);
+    if insert.source.is_none() && insert.format_clause.is_none() && insert.settings.is_none() {
+        insert.source = Some(default_values()?);
+    }
     check_columns(table, &mut insert)?;
     replace_default_keywords(table, &mut insert)?;
     context.tables.set_filled(table, defaults(context, table)?);
@@ -98,7 +105,13 @@ fn check_columns(table: &TableDef, insert: &mut Insert) -> Result<()> {
     Ok(())
 }
 
-/// `DEFAULT` as a value, and `DEFAULT VALUES`.
+/// What `DEFAULT VALUES` means: a row of which nothing is given.
+fn default_values() -> Result<Box<Query>> {
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql("VALUES (DEFAULT)").and_then(|mut p| p.parse_query());
+    parsed.map_err(|_| Error::internal("the parser does not know VALUES"))
+}
+
+/// `DEFAULT` as a value.
 fn replace_default_keywords(table: &TableDef, insert: &mut Insert) -> Result<()> {
     let Some(source) = &mut insert.source else {
         return Err(Error::invalid("INSERT takes VALUES or a query"));

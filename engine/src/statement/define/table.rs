@@ -28,7 +28,7 @@ pub(super) async fn create(
 ) -> Result<u64> {
     let Ast::CreateTable(create) = ast else { return Err(Error::internal("CREATE TABLE is none")) };
     refuse_unknown_clauses(&create)?;
-    let context = request.context(named)?;
+    let context = request.storing_context(named)?;
     let (namespace, name) = full_name(request, &parts(&create.name)?)?;
     context.tables.catalog.require_create(request.user, &namespace, "CREATE TABLE")?;
     let options::Given { options, kind, without_grants } = options::parse(kind, &create.table_options)?;

@@ -1,0 +1,104 @@
+"""Functions that PostgreSQL's users reach for."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+
+
+@pytest.fixture
+def t(admin, alice, namespace):
+    admin.change(
+        f"CREATE USER TABLE {namespace}.t (id BIGINT PRIMARY KEY, g BIGINT, s TEXT, d DOUBLE, n DECIMAL(10, 2), b BOOLEAN)"
+    )
+    alice.change(
+        f"INSERT INTO {namespace}.t VALUES (1, 1, 'b', 1.5, 1.25, true), (2, 1, 'a', 2.5, 2.5, false),"
+        "(3, 2, 'a', NULL, NULL, NULL), (4, 2, 'a', 3.5, 2.5, true)"
+    )
+    return f"{namespace}.t"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("mod(7, 3)", 1), ("mod(-7, 3)", -1), ("mod(7.5, 2)", 1.5), ("div(7, 2)", 3), ("div(-7, 2)", -3), ("div(7.5, 2)", 3.0),
+        ("sign(-3)", -1.0), ("ceiling(1.2)", 2.0), ("gen_random_uuid() <> gen_random_uuid()", True),
+        ("width_bucket(5.35, 0.024, 10.06, 5)", 3), ("width_bucket(-1, 0, 10, 5)", 0), ("width_bucket(10, 0, 10, 5)", 6),
+        ("width_bucket(3, 10, 0, 5)", 4), ("width_bucket(0, 0, 10, 5)", 1), ("width_bucket(NULL, 0, 10, 5)", None),
+        ("make_timestamp(2024, 2, 29, 23, 59, 59.5)", datetime(2024, 2, 29, 23, 59, 59, 500000)),
+        ("make_timestamp(1, 1, 1, 0, 0, 0)", datetime(1, 1, 1)),
+        ("make_timestamp(1969, 12, 31, 23, 0, 0)", datetime(1969, 12, 31, 23)),
+        ("make_timestamp(2000, 3, 1, 12, 0, 0)", datetime(2000, 3, 1, 12)),
+        ("make_timestamp(9999, 12, 31, 23, 59, 59.999999)", datetime(9999, 12, 31, 23, 59, 59, 999999)),
+        ("format('Hello %s, %I, %L, 100%%', 'x', 'Select', 'it''s')", "Hello x, \"Select\", 'it''s', 100%"),
+        ("format('%2$s-%1$s-%s', 'a', 7)", "7-a-7"), ("format('%s|%L', NULL, NULL)", "|NULL"), ("format(NULL, 1)", None),
+        ("format('plain')", "plain"),
+        ("quote_literal('it''s')", "'it''s'"), ("quote_literal('a\\b')", "E'a\\\\b'"), ("quote_literal(NULL)", None),
+        ("quote_nullable(NULL)", "NULL"), ("quote_ident('abc')", "abc"), ("quote_ident('Abc')", '"Abc"'),
+        ("quote_ident('select')", '"select"'), ("quote_ident('a\"b')", '"a""b"'),
+        ("pg_typeof(1)", "bigint"), ("pg_typeof('a')", "text"), ("pg_typeof(1.5)", "double precision"),
+        ("pg_typeof(now())", "timestamp with time zone"), ("pg_typeof(make_array(1))", "bigint[]"), ("pg_typeof(NULL)", "unknown"),
+        ("statement_timestamp() = now()", True), ("current_database()", "insula"),
+    ],
+)  # fmt: skip
+def test_values(alice, expression, value):
+    assert alice.rows(f"SELECT {expression} AS v") == [(value,)]
+
+
+def test_of_columns(alice, t):
+    assert alice.rows(f"SELECT mod(g, 2), div(id, 2), mod(n, 2) FROM {t} ORDER BY id") == [
+        (1, 0, Decimal("1.25")), (1, 1, Decimal("0.50")), (0, 1, None), (0, 2, Decimal("0.50")),
+    ]  # fmt: skip
+    assert alice.rows(f"SELECT width_bucket(d, 0, 10, 5) FROM {t} ORDER BY id") == [(1,), (2,), (None,), (2,)]
+    assert alice.rows(f"SELECT format('%s:%L', s, g) FROM {t} ORDER BY id") == [
+        ("b:'1'",),
+        ("a:'1'",),
+        ("a:'2'",),
+        ("a:'2'",),
+    ]
+    assert alice.rows(f"SELECT DISTINCT pg_typeof(n), pg_typeof(s) FROM {t}") == [("numeric", "text")]
+
+
+def test_aggregates(alice, t):
+    assert alice.rows(f"SELECT g, every(b), bool_and(b) FROM {t} GROUP BY g ORDER BY g") == [
+        (1, False, False),
+        (2, True, True),
+    ]
+    assert alice.rows(
+        f"SELECT mode() WITHIN GROUP (ORDER BY s), mode(n), mode() WITHIN GROUP (ORDER BY d) FROM {t}"
+    ) == [("a", Decimal("2.50"), 1.5)]
+    assert alice.rows(f"SELECT g, mode() WITHIN GROUP (ORDER BY s) FROM {t} GROUP BY g ORDER BY g") == [
+        (1, "a"),
+        (2, "a"),
+    ]
+    assert alice.rows(f"SELECT mode(s) FROM {t} WHERE id > 100") == [(None,)]
+    assert alice.rows(f"SELECT mode(s) OVER (PARTITION BY g) FROM {t} ORDER BY id") == [("a",)] * 4
+    assert alice.rows(f"SELECT variance(d) = var_samp(d) FROM {t}") == [(True,)]
+
+
+def test_mode_of_many_partitions(alice, admin, namespace):
+    admin.change(f"CREATE USER TABLE {namespace}.many (id BIGINT PRIMARY KEY, v BIGINT)")
+    alice.change(f"INSERT INTO {namespace}.many SELECT value, value % 1000 FROM generate_series(0, 49999)")
+    alice.change(f"INSERT INTO {namespace}.many VALUES (-1, 77)")
+    admin.rows(f"FLUSH TABLE {namespace}.many")
+    assert alice.rows(f"SELECT mode(v), mode(v + 0.5) FROM {namespace}.many") == [(77, 77.5)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("mod(1, 0)", "division by zero"), ("div(1, 0)", "division by zero"), ("width_bucket(1, 0, 10, 0)", "buckets"),
+        ("width_bucket(1, 5, 5, 3)", "bounds"), ("make_timestamp(2023, 2, 29, 0, 0, 0)", "make_timestamp"),
+        ("format('%s')", "more arguments"), ("format('a%')", "%%"), ("format('%d', 1)", "%s, %I, %L"), ("format('%5s', 1)", "lpad"),
+        ("format('%I', NULL)", "NULL"), ("format('%0$s', 1)", "more arguments"),
+    ],
+)  # fmt: skip
+def test_refusals(alice, refused, expression, words):
+    with refused("InvalidArgument", words):
+        alice.rows(f"SELECT {expression}")
+
+
+def test_format_is_bounded(alice, refused):
+    # A hundred thousand mentions of a megabyte.
+    with refused("ResourceExhausted", "format"):
+        alice.rows("SELECT length(format(repeat('%1$s', 100000), repeat('x', 1000000)))")
