@@ -81,7 +81,7 @@ async fn running_statements_are_seen_by_their_user_and_killed() {
     assert_eq!(query(&alice, &seen).await, [format!("alice|{ENDLESS}|running|true")]);
 
     refused(&bob, &format!("KILL QUERY '{id}'"), Code::PermissionDenied).await;
-    refused(&alice, "KILL QUERY 'nonsense'", Code::InvalidArgument).await;
+    refused(&alice, "KILL QUERY 'nonsense'", Code::NotFound).await;
     refused(&alice, "KILL QUERY '00000000-0000-4000-8000-000000000000'", Code::NotFound).await;
     assert_eq!(query(&alice, &format!("KILL QUERY '{id}'")).await, [id.as_str()]);
     let end = stream.try_for_each(|_| async { Ok(()) }).await;

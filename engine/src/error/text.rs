@@ -41,11 +41,17 @@ fn ends_with_type(text: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
-/// Behind the bracket that closes the first one; the end of the text, where none does.
+/// Behind the bracket that closes the first one, those in texts apart; the end of all, where none does.
 fn end_of_group(text: &str) -> usize {
-    let mut depth = 0_usize;
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for (at, c) in text.char_indices() {
+        if std::mem::take(&mut is_escaped) {
+            continue;
+        }
         match c {
+            '\\' => is_escaped = is_text,
+            '"' => is_text = !is_text,
+            _ if is_text => {}
             '{' | '(' | '[' => depth += 1,
             '}' | ')' | ']' => {
                 depth = depth.saturating_sub(1);

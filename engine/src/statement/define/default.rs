@@ -6,7 +6,7 @@ use arrow::{
 };
 use datafusion::{
     common::{DFSchema, tree_node::TreeNode},
-    logical_expr::{Expr as Planned, ExprSchemable},
+    logical_expr::{Expr as Planned, ExprSchemable, LogicalPlanBuilder},
     sql::sqlparser::ast::Expr,
 };
 
@@ -23,8 +23,11 @@ pub(super) fn check(context: &Context, ast: Expr, data_type: &DataType) -> Resul
     if let Some(what) = refused {
         return Err(Error::invalid(format!("{what} is no default: it must have one value for each new row")));
     }
-    let value = value.cast_to(data_type, &DFSchema::empty())?;
-    let value = context.state().create_physical_expr(value, &DFSchema::empty())?;
+    let value = value.cast_to(data_type, &DFSchema::empty())?.alias("value");
+    // The optimizer gives now() its time.
+    let plan = context.state().optimize(&LogicalPlanBuilder::empty(true).project([value])?.build()?)?;
+    let Some(value) = plan.expressions().pop() else { return Ok(()) };
+    let value = context.state().create_physical_expr(value.unalias(), &DFSchema::empty())?;
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &options)?;
     value.evaluate(&row)?;
