@@ -1,5 +1,9 @@
-//! Integer arithmetic that fails on overflow, as SQL users expect. DataFusion plans `+`, `-` and `*` so that they wrap
-//! around, which would store wrong numbers in silence; this rule puts checked functions in their place.
+//! Arithmetic that fails where it has no result, as SQL users expect. DataFusion plans `+`, `-` and `*` of integers so
+//! that they wrap around, and `/` and `%` of floats so that zero divides them, which would store wrong numbers in
+//! silence; this rule puts checked functions in their place.
+
+mod guarded;
+mod zero;
 
 use std::sync::Arc;
 
@@ -24,12 +28,13 @@ use crate::Error;
 /// To be run after type coercion, when both sides have one type.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic {
-    functions: [Arc<ScalarUDF>; 3],
+    functions: [Arc<ScalarUDF>; 5],
 }
 
 impl Default for CheckedArithmetic {
     fn default() -> Self {
-        Self { functions: [Operator::Plus, Operator::Minus, Operator::Multiply].map(Checked::function) }
+        use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+        Self { functions: [Plus, Minus, Multiply, Divide, Modulo].map(Checked::function) }
     }
 }
 
@@ -51,21 +56,25 @@ impl CheckedArithmetic {
         let names = NamePreserver::new(&plan);
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let rewritten = expr.transform_up(|expr| Ok(self.checked(expr, &schema)))?;
+            let guarded = guarded::guarded(expr)?;
+            let rewritten = guarded.transform_data(|expr| expr.transform_up(|expr| Ok(self.checked(expr, &schema))))?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })
     }
 
     fn checked(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Transformed::no(expr) };
-        let function = match op {
-            Operator::Plus => &self.functions[0],
-            Operator::Minus => &self.functions[1],
-            Operator::Multiply => &self.functions[2],
+        let (function, integers) = match op {
+            Operator::Plus => (&self.functions[0], true),
+            Operator::Minus => (&self.functions[1], true),
+            Operator::Multiply => (&self.functions[2], true),
+            // Arrow refuses integers and decimals that zero divides.
+            Operator::Divide => (&self.functions[3], false),
+            Operator::Modulo => (&self.functions[4], false),
             _ => return Transformed::no(expr),
         };
         match (left.get_type(schema), right.get_type(schema)) {
-            (Ok(a), Ok(b)) if a == b && a.is_integer() => {
+            (Ok(a), Ok(b)) if a == b && (if integers { a.is_integer() } else { a.is_floating() }) => {
                 Transformed::yes(function.call(vec![left.as_ref().clone(), right.as_ref().clone()]))
             }
             _ => Transformed::no(expr),
@@ -73,7 +82,7 @@ impl CheckedArithmetic {
     }
 }
 
-/// One of the three operators over two integers of one type.
+/// One of the operators over two numbers of one type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     op: Operator,
@@ -86,6 +95,8 @@ impl Checked {
         let name = match op {
             Operator::Plus => "checked_add",
             Operator::Minus => "checked_sub",
+            Operator::Divide => "checked_div",
+            Operator::Modulo => "checked_rem",
             _ => "checked_mul",
         };
         Arc::new(ScalarUDF::from(Self { op, name, signature: Signature::any(2, Volatility::Immutable) }))
@@ -95,6 +106,9 @@ impl Checked {
         match self.op {
             Operator::Plus => numeric::add(left, right),
             Operator::Minus => numeric::sub(left, right),
+            Operator::Divide | Operator::Modulo if zero::divides(left, right) => Err(ArrowError::DivideByZero),
+            Operator::Divide => numeric::div(left, right),
+            Operator::Modulo => numeric::rem(left, right),
             _ => numeric::mul(left, right),
         }
     }
@@ -125,7 +139,10 @@ impl ScalarUDFImpl for Checked {
         let [left, right] = args.args.as_slice() else {
             return Err(Error::internal("arithmetic takes two sides").into());
         };
-        let overflow = |_: ArrowError| {
+        let overflow = |error: ArrowError| {
+            if matches!(error, ArrowError::DivideByZero) {
+                return Error::from(error);
+            }
             let verb = self.op.to_string();
             Error::invalid(format!(
                 "integer overflow: the result of {verb} does not fit {}",
@@ -149,3 +166,6 @@ impl ScalarUDFImpl for Checked {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
