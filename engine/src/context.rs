@@ -32,6 +32,7 @@ use crate::{
     Engine, Identity, Result, Role,
     bounded::{BigLiterals, Room},
     functions::{Constant, Functions, Now, WHERE, WHO},
+    intervals::OrderedIntervals,
     moments::ComparedMoments,
     outside::{self, Files},
     overflow::CheckedArithmetic,
@@ -52,11 +53,13 @@ fn batch_rows(memory: usize) -> usize {
     (memory >> 14).clamp(1024, 8192)
 }
 
-/// DataFusion's rules, one before its type coercion and one after it.
+/// DataFusion's rules, two before its type coercion and two after it.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ComparedMoments)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ComparedMoments), Arc::new(OrderedIntervals::before_coercion())];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(CheckedArithmetic::default()));
+    rules.push(Arc::new(OrderedIntervals::after_coercion()));
     rules
 }
 

@@ -19,6 +19,7 @@ pub mod fuzz;
 mod grants;
 mod identity;
 mod ingest;
+mod intervals;
 mod limits;
 mod memory_pool;
 mod moments;
