@@ -38,6 +38,7 @@ use crate::{
     overflow::CheckedArithmetic,
     session::Settings,
     share::Share,
+    similar::WholePatterns,
     sql::{SystemColumns, types::Types},
     statement::held,
     system::{self, Asking, SystemTable},
@@ -53,10 +54,10 @@ fn batch_rows(memory: usize) -> usize {
     (memory >> 14).clamp(1024, 8192)
 }
 
-/// DataFusion's rules, two before its type coercion and two after it.
+/// DataFusion's rules, three before its type coercion and two after it.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(ComparedMoments), Arc::new(OrderedIntervals::before_coercion())];
+        vec![Arc::new(ComparedMoments), Arc::new(WholePatterns), Arc::new(OrderedIntervals::before_coercion())];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(CheckedArithmetic::default()));
     rules.push(Arc::new(OrderedIntervals::after_coercion()));

@@ -30,6 +30,7 @@ mod rate;
 mod running;
 mod session;
 mod share;
+mod similar;
 mod size;
 mod sql;
 mod statement;

@@ -13,6 +13,7 @@ CASES = {
     "SELECT 1 / 0": ("InvalidArgument",),
     "SELECT 1.5 / 0": ("InvalidArgument", "division by zero"),
     "UPDATE {t} SET name = CAST(1.5 % (id - id) AS TEXT)": ("InvalidArgument", "division by zero"),
+    "DELETE FROM {t} WHERE name SIMILAR TO 'a['": ("InvalidArgument", "SIMILAR TO"),
     "SELECT CAST('x' AS INT)": ("InvalidArgument",),
     "SELECT id FROM {t} WHERE name + 1 > DATE '2013-01-01'": ("InvalidArgument",),
     "INSERT INTO {t} VALUES (1)": ("InvalidArgument",),
