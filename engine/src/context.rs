@@ -33,11 +33,13 @@ use crate::{
     bounded::{BigLiterals, Room},
     functions::{Constant, Functions, Now, WHERE, WHO},
     guards::Guards,
+    intervals::OrderedIntervals,
     moments::ComparedMoments,
     outside::{self, Files},
     overflow::CheckedArithmetic,
     session::Settings,
     share::Share,
+    similar::WholePatterns,
     sql::{SystemColumns, types::Types},
     statement::held,
     subqueries::{Marks, Subqueries},
@@ -56,10 +58,16 @@ fn batch_rows(memory: usize) -> usize {
 
 /// DataFusion's rules, with some before its type coercion and some after it.
 fn analyzer_rules(room: &Room) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(Subqueries), Arc::new(ComparedMoments)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(Subqueries),
+        Arc::new(ComparedMoments),
+        Arc::new(WholePatterns),
+        Arc::new(OrderedIntervals::before_coercion()),
+    ];
     rules.extend(Analyzer::new().rules);
-    rules.push(Arc::new(CheckedArithmetic::new(room)));
     rules.push(Arc::new(Guards));
+    rules.push(Arc::new(CheckedArithmetic::new(room)));
+    rules.push(Arc::new(OrderedIntervals::after_coercion()));
     rules
 }
 

@@ -21,7 +21,7 @@ use datafusion::{
 
 use arrow::datatypes::DataType;
 
-/// To be run when types are settled.
+/// To be run when types are settled, and before operators are made functions that check.
 #[derive(Debug)]
 pub(crate) struct Guards;
 
@@ -133,10 +133,8 @@ fn fails_by_value(expr: &Expr, schema: &DFSchema) -> Result<bool> {
 
 fn is_fallible(expr: &Expr, schema: &DFSchema) -> bool {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide | Operator::Modulo, right }) => {
-            let is_float = left.get_type(schema).is_ok_and(|kind| kind.is_floating());
-            let by_a_constant = matches!(right.as_ref(), Expr::Literal(value, _) if !is_zero(value));
-            !is_float && !by_a_constant
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Divide | Operator::Modulo, right, .. }) => {
+            !matches!(right.as_ref(), Expr::Literal(value, _) if !is_zero(value))
         }
         Expr::Cast(cast) => {
             let reads_text = cast.expr.get_type(schema).is_ok_and(|kind| kind.is_string());

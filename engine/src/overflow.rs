@@ -1,6 +1,9 @@
-//! Integer arithmetic that fails on overflow, as SQL users expect. DataFusion plans `+`, `-` and `*` so that they wrap
-//! around, which would store wrong numbers in silence; this rule puts checked functions in their place. On the same way through
-//! a plan it puts one that is bounded in the place of `||`, see [`crate::bounded`].
+//! Arithmetic that fails where it has no result, as SQL users expect. DataFusion plans `+`, `-` and `*` of integers so
+//! that they wrap around, and `/` and `%` of floats so that zero divides them, which would store wrong numbers in
+//! silence; this rule puts checked functions in their place. On the same way through a plan it puts one that is bounded
+//! in the place of `||`, see [`crate::bounded`].
+
+mod zero;
 
 use std::sync::Arc;
 
@@ -28,14 +31,15 @@ use crate::{
 /// To be run after type coercion, when both sides have one type.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic {
-    functions: [Arc<ScalarUDF>; 3],
+    functions: [Arc<ScalarUDF>; 5],
     /// `||`.
     joined: Arc<ScalarUDF>,
 }
 
 impl CheckedArithmetic {
     pub fn new(room: &Room) -> Self {
-        let functions = [Operator::Plus, Operator::Minus, Operator::Multiply].map(Checked::function);
+        use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+        let functions = [Plus, Minus, Multiply, Divide, Modulo].map(Checked::function);
         Self { functions, joined: Joined::function(room) }
     }
 }
@@ -65,17 +69,20 @@ impl CheckedArithmetic {
 
     fn checked(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Transformed::no(expr) };
-        let function = match op {
-            Operator::Plus => &self.functions[0],
-            Operator::Minus => &self.functions[1],
-            Operator::Multiply => &self.functions[2],
+        let (function, integers) = match op {
+            Operator::Plus => (&self.functions[0], true),
+            Operator::Minus => (&self.functions[1], true),
+            Operator::Multiply => (&self.functions[2], true),
+            // Arrow refuses integers and decimals that zero divides.
+            Operator::Divide => (&self.functions[3], false),
+            Operator::Modulo => (&self.functions[4], false),
             Operator::StringConcat => {
                 return Transformed::yes(self.joined.call(vec![left.as_ref().clone(), right.as_ref().clone()]));
             }
             _ => return Transformed::no(expr),
         };
         match (left.get_type(schema), right.get_type(schema)) {
-            (Ok(a), Ok(b)) if a == b && a.is_integer() => {
+            (Ok(a), Ok(b)) if a == b && (if integers { a.is_integer() } else { a.is_floating() }) => {
                 Transformed::yes(function.call(vec![left.as_ref().clone(), right.as_ref().clone()]))
             }
             _ => Transformed::no(expr),
@@ -83,7 +90,7 @@ impl CheckedArithmetic {
     }
 }
 
-/// One of the three operators over two integers of one type.
+/// One of the operators over two numbers of one type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     op: Operator,
@@ -96,6 +103,8 @@ impl Checked {
         let name = match op {
             Operator::Plus => "checked_add",
             Operator::Minus => "checked_sub",
+            Operator::Divide => "checked_div",
+            Operator::Modulo => "checked_rem",
             _ => "checked_mul",
         };
         Arc::new(ScalarUDF::from(Self { op, name, signature: Signature::any(2, Volatility::Immutable) }))
@@ -105,6 +114,9 @@ impl Checked {
         match self.op {
             Operator::Plus => numeric::add(left, right),
             Operator::Minus => numeric::sub(left, right),
+            Operator::Divide | Operator::Modulo if zero::divides(left, right) => Err(ArrowError::DivideByZero),
+            Operator::Divide => numeric::div(left, right),
+            Operator::Modulo => numeric::rem(left, right),
             _ => numeric::mul(left, right),
         }
     }
@@ -135,7 +147,10 @@ impl ScalarUDFImpl for Checked {
         let [left, right] = args.args.as_slice() else {
             return Err(Error::internal("arithmetic takes two sides").into());
         };
-        let overflow = |_: ArrowError| {
+        let overflow = |error: ArrowError| {
+            if matches!(error, ArrowError::DivideByZero) {
+                return Error::from(error);
+            }
             let verb = self.op.to_string();
             Error::invalid(format!(
                 "integer overflow: the result of {verb} does not fit {}",
@@ -159,3 +174,6 @@ impl ScalarUDFImpl for Checked {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
