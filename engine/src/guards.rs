@@ -120,9 +120,19 @@ fn yields_fallible_booleans<'a>(results: impl Iterator<Item = &'a Expr>, schema:
         if !matches!(result.get_type(schema)?, DataType::Boolean | DataType::Null) {
             return Ok(false);
         }
-        fallible |= result.exists(|expr| Ok(matches!(expr, Expr::ScalarFunction(_)) || is_fallible(expr, schema)))?;
+        fallible |= result.exists(|expr| Ok(is_checked(expr) || is_fallible(expr, schema)))?;
     }
     Ok(fallible)
+}
+
+/// Functions may refuse their arguments, and so do what operators are made to be.
+fn is_checked(expr: &Expr) -> bool {
+    use Operator::{Minus, Multiply, Plus, StringConcat};
+    match expr {
+        Expr::ScalarFunction(_) => true,
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => matches!(op, Plus | Minus | Multiply | StringConcat),
+        _ => false,
+    }
 }
 
 /// May it fail for some values of a column? Sums and products that overflow do too; those are left alone, for there are
