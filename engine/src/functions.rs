@@ -5,6 +5,7 @@ mod mode;
 mod now;
 mod numbers;
 mod plain;
+mod sum;
 mod texts;
 
 use std::{collections::HashMap, sync::Arc};
@@ -90,6 +91,9 @@ impl Functions {
             }
         }
         aggregate.insert("mode".to_owned(), mode::Mode::function());
+        if let Some(wrapping) = aggregate.remove("sum") {
+            aggregate.insert("sum".to_owned(), sum::Sum::function(wrapping));
+        }
         for (alias, name) in [("every", "bool_and"), ("variance", "var")] {
             if let Some(function) = aggregate.get(name).cloned() {
                 aggregate.insert(alias.to_owned(), function);

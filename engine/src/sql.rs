@@ -8,6 +8,7 @@ mod ignored;
 mod merges;
 mod queries;
 pub(crate) mod redact;
+pub(crate) mod repeated;
 pub(crate) mod types;
 pub(crate) mod wildcard;
 
@@ -126,6 +127,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     }
     ignored::refuse(&ast)?;
     queries::settle(&mut ast)?;
+    repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {

@@ -14,7 +14,7 @@ use datafusion::{
     optimizer::{AnalyzerRule, analyzer::type_coercion::TypeCoercion},
 };
 
-use crate::{Result, types::plain_type};
+use crate::{Result, sql::repeated, types::plain_type};
 
 /// The schema of a plan's rows.
 pub(crate) fn schema(plan: &LogicalPlan) -> SchemaRef {
@@ -29,8 +29,9 @@ pub(crate) fn plain_schema(plan: &LogicalPlan) -> SchemaRef {
 fn with_types(plan: &LogicalPlan, kept: impl Fn(&DataType) -> DataType) -> SchemaRef {
     let coerced = coerced(plan);
     let types = coerced.as_ref().map_or(plan.schema(), LogicalPlan::schema).fields();
-    let fields = plan.schema().fields().iter().zip(types);
-    let fields = fields.map(|(field, of)| Field::new(field.name(), kept(of.data_type()), field.is_nullable()));
+    let names = repeated::names(plan.schema().fields().iter().map(|field| field.name()));
+    let fields = plan.schema().fields().iter().zip(types).zip(names);
+    let fields = fields.map(|((field, of), name)| Field::new(name, kept(of.data_type()), field.is_nullable()));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
