@@ -250,6 +250,16 @@ impl Engine {
         self.users.vouched(user).await
     }
 
+    /// The server is set up so that any name may come ([`Self::vouched`]): then nobody who is named is unknown.
+    pub fn take_any_name(&self) {
+        self.users.take_any_name();
+    }
+
+    /// The user whom a name means; registered by that, where any name is taken.
+    pub async fn meant_user(&self, user: &str) -> Result<Option<Identity>> {
+        self.users.meant(user).await
+    }
+
     /// A registered user by name.
     pub fn find_user(&self, user: &str) -> Option<Identity> {
         self.users.find(user)

@@ -109,6 +109,9 @@ pub trait Host: Send + Sync {
 
     /// Names and values of its settings; none is a secret.
     fn settings(&self) -> Vec<(String, String)>;
+
+    /// The user of this session has changed their own password in it, and goes on with it.
+    fn password_changed(&self, session: &crate::Session);
 }
 
 /// An open session.

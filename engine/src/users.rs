@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use argon2::{
@@ -59,6 +62,8 @@ pub(crate) struct Users {
     change: tokio::sync::Mutex<()>,
     /// Verified when the user is unknown, so that this answer takes as long as "wrong password".
     decoy: String,
+    /// The server takes any name as that of a user, by a proxy's word or an issuer's: there is nobody who is unknown.
+    takes_any_name: AtomicBool,
 }
 
 impl Users {
@@ -67,7 +72,8 @@ impl Users {
         let known = Known::load(&store)?;
         let first_start = known.by_name.is_empty();
         let decoy = hash(random_password()?).await?;
-        let users = Self { store, known: RwLock::new(known), change: tokio::sync::Mutex::default(), decoy };
+        let (change, takes_any_name) = Default::default();
+        let users = Self { store, known: RwLock::new(known), change, decoy, takes_any_name };
         if first_start {
             users.create_admin(data_dir, admin_password).await?;
         }
@@ -114,6 +120,20 @@ impl Users {
             Some(identity) => Ok(identity),
             None if self.is_erasing(name) => Err(being_erased(name)),
             None => self.add(name, Role::User, None).await,
+        }
+    }
+
+    /// From now on whoever is named is somebody; see [`Self::meant`].
+    pub fn take_any_name(&self) {
+        self.takes_any_name.store(true, Relaxed);
+    }
+
+    /// The user whom a statement or a call means by name. Where any name is taken, one who has yet to come is made at
+    /// once, so that nobody has to connect before they can be granted something or acted for.
+    pub async fn meant(&self, name: &str) -> Result<Option<Identity>> {
+        match self.find(name) {
+            None if self.takes_any_name.load(Relaxed) => self.vouched(name).await.map(Some),
+            found => Ok(found),
         }
     }
 
@@ -226,6 +246,9 @@ impl Users {
         if record.erasing {
             return Err(being_erased(name));
         }
+        if role.is_some_and(|role| role != Role::Admin) && self.is_needed(name, &record) {
+            return Err(last_admin(name));
+        }
         record.era += u64::from(password.is_some());
         record.password = password.or(record.password);
         record.role = role.unwrap_or(record.role);
@@ -272,11 +295,20 @@ impl Users {
         self.known.read().by_name.get(name).is_some_and(|record| record.erasing)
     }
 
+    /// As the only admin.
+    fn is_needed(&self, name: &str, record: &Record) -> bool {
+        let known = self.known.read();
+        let is_other =
+            |(other, record): (&Arc<str>, &Record)| **other != *name && record.role == Role::Admin && !record.erasing;
+        record.role == Role::Admin && !record.erasing && !known.by_name.iter().any(is_other)
+    }
+
     fn droppable(&self, name: &str) -> Result<Record> {
         if name == ADMIN {
             return Err(Error::new(ErrorKind::FailedPrecondition, "the user admin cannot be dropped"));
         }
-        self.record(name)
+        let record = self.record(name)?;
+        if self.is_needed(name, &record) { Err(last_admin(name)) } else { Ok(record) }
     }
 
     /// Under `change`.
@@ -388,6 +420,12 @@ fn distinct_neighbours(names: &[StringArray]) -> impl Iterator<Item = &str> {
 
 fn no_more() -> Error {
     Error::new(ErrorKind::Unauthenticated, "the user of this session is no more")
+}
+
+fn last_admin(name: &str) -> Error {
+    let message =
+        format!("\"{name}\" is the only admin, and nobody could make another; give the role to somebody first");
+    Error::new(ErrorKind::FailedPrecondition, message)
 }
 
 fn being_erased(name: &str) -> Error {

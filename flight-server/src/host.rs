@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use insula_engine::{Host, HostSession};
+use insula_engine::{Host, HostSession, Session};
 use insula_proto::UserNo;
 
 use crate::{identity::Authenticator, settings::Settings};
@@ -27,6 +27,10 @@ impl Host for ServerHost {
             idle: session.idle,
         };
         self.authenticator.sessions(of).into_iter().map(told).collect()
+    }
+
+    fn password_changed(&self, session: &Session) {
+        self.authenticator.password_changed(session);
     }
 
     fn settings(&self) -> Vec<(String, String)> {

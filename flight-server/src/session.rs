@@ -104,6 +104,12 @@ impl Sessions {
         self.open.lock().sessions.iter().find(|(_, entry)| entry.id == id).map(|(key, _)| *key)
     }
 
+    /// The client whose session this is.
+    pub fn key_of(&self, session: &Session) -> Option<Key> {
+        let open = self.open.lock();
+        open.sessions.iter().find(|(_, entry)| entry.session.is_client_of(session)).map(|(key, _)| *key)
+    }
+
     /// The next request of this client starts from the defaults. What there was.
     pub fn close(&self, key: &Key) -> Option<Arc<Session>> {
         let closed = self.open.lock().remove(key)?.session;

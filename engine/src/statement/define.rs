@@ -130,7 +130,12 @@ impl Definition {
                         "a password is changed by its user or by an admin, not by who runs as them",
                     ));
                 }
+                engine.users().meant(&name).await?;
                 engine.users().alter(&name, password.as_deref(), role).await?;
+                // All else that was opened with the old one ends.
+                if password.is_some() && *name == *user.name && user.actor.is_none() {
+                    engine.host().iter().for_each(|host| host.password_changed(request.session));
+                }
             }
             Self::DropUser { name, if_exists } => {
                 user.require_admin("DROP USER")?;

@@ -20,7 +20,10 @@ use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tonic::Status;
 
-use super::tokens::{TokenId, token_id};
+use super::{
+    metadata::is_name,
+    tokens::{TokenId, token_id},
+};
 
 #[cfg(test)]
 mod tests;
@@ -144,6 +147,9 @@ impl Jwt {
         let claim = &self.settings.user_claim;
         let user = claims.get(claim).and_then(Value::as_str);
         let user = user.ok_or_else(|| refused(&format!("its claim \"{claim}\" is no text")))?.to_owned();
+        if !is_name(&user) {
+            return Err(refused(&format!("its claim \"{claim}\" is no name: 1 to 256 bytes without NUL")));
+        }
         let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or_default().max(0.0) as u64;
         Ok(Checked { user, expires: expires.saturating_add(LEEWAY) })
     }

@@ -102,9 +102,9 @@ impl Ways {
     }
 }
 
-/// The user as whom a service asks to run.
+/// The user as whom a service asks to run. It is no credential: a bad one is a bad argument of a known caller.
 pub fn run_as(headers: &HeaderMap) -> Result<Option<String>, Status> {
-    named(headers, &RUN_AS)
+    named(headers, &RUN_AS).map_err(|status| Status::invalid_argument(status.message()))
 }
 
 /// The namespace that a driver is given in its connection string: JDBC's makes a header of what it does not know.
@@ -143,8 +143,13 @@ fn text(value: &[u8]) -> Result<String, Status> {
 }
 
 fn checked(user: String) -> Result<String, Status> {
-    if user.is_empty() || user.len() > 256 || user.contains('\0') {
-        return Err(Status::unauthenticated("a user name is 1 to 256 bytes of UTF-8 without NUL"));
+    if is_name(&user) {
+        return Ok(user);
     }
-    Ok(user)
+    Err(Status::unauthenticated("a user name is 1 to 256 bytes of UTF-8 without NUL"))
+}
+
+/// Can a user be called that?
+pub fn is_name(user: &str) -> bool {
+    matches!(user.len(), 1..=256) && !user.contains('\0')
 }

@@ -91,6 +91,9 @@ impl Authenticator {
     pub fn new(engine: Arc<Engine>, statements: Arc<Statements>, config: Config) -> Self {
         let tokens = Tokens::new(config.idle_limit, config.token_age);
         let sessions = Sessions::new(config.idle_limit, config.user_sessions);
+        if config.ways.dev || config.ways.trusted_header.is_some() || config.jwt.is_some() {
+            engine.take_any_name();
+        }
         Self { engine, statements, config, tokens, sessions, throttle: Throttle::default() }
     }
 
@@ -128,7 +131,7 @@ impl Authenticator {
         let identity = match metadata::run_as(headers)? {
             Some(name) => {
                 attempt.method = Some("run_as");
-                self.run_as(&user, &name)?
+                self.run_as(&user, &name).await?
             }
             None => user,
         };
@@ -227,11 +230,15 @@ impl Authenticator {
     }
 
     /// The user as whom `user` runs a statement, by `x-insula-run-as` or EXECUTE AS. Nobody gets a higher role that way.
-    pub fn run_as(&self, user: &Identity, name: &str) -> Result<Identity, Status> {
-        if user.role == Role::User {
-            let text = "running as another user (x-insula-run-as, EXECUTE AS) needs the role service or admin";
-            return Err(Status::permission_denied(text));
-        }
+    pub async fn run_as(&self, user: &Identity, name: &str) -> Result<Identity, Status> {
+        may_run_as(user)?;
+        self.engine.meant_user(name).await.map_err(status::of)?;
+        self.runs_as(user, name)
+    }
+
+    /// The same once more, for a statement that [`Self::run_as`] was asked for before.
+    pub fn runs_as(&self, user: &Identity, name: &str) -> Result<Identity, Status> {
+        may_run_as(user)?;
         let unknown = || Status::not_found(format!("user \"{name}\" does not exist"));
         let target = self.engine.find_user(name).ok_or_else(unknown)?;
         if target.role > user.role {
@@ -247,6 +254,16 @@ impl Authenticator {
         let event = Event::new(audit::Kind::Refusal, status::name(Code::PermissionDenied));
         trail.note(Event { from, ..event.by(identity) });
         trail.room().await;
+    }
+
+    /// The token in whose session a password was changed stands for the new one: whoever made the change has just been
+    /// there, and its answer is still to be fetched.
+    pub fn password_changed(&self, session: &Session) {
+        if let Some(Key { user, origin: Origin::Token(token) }) = self.sessions.key_of(session)
+            && let Ok((_, era)) = self.engine.identity_and_era(user)
+        {
+            self.tokens.renew(&token, era);
+        }
     }
 
     /// The session's settings are gone, and so is the token that stood for it.
@@ -269,7 +286,7 @@ impl Authenticator {
 
     fn end_session(&self, user: &Identity, id: &str) -> Result<(), Status> {
         let unknown = || Status::not_found(format!("no session \"{id}\" is open; ListSessions tells those that are"));
-        let id = id.parse().map_err(|_| Status::invalid_argument(format!("\"{id}\" is no id of a session")))?;
+        let id = id.parse().map_err(|_| unknown())?;
         let key = self.sessions.find(id).ok_or_else(unknown)?;
         let is_admin = user.role == Role::Admin;
         if key.user != user.no && !is_admin {
@@ -307,5 +324,14 @@ impl Authenticator {
         }
         self.sessions.sweep();
         self.throttle.sweep(Instant::now());
+    }
+}
+
+fn may_run_as(user: &Identity) -> Result<(), Status> {
+    match user.role {
+        Role::User => Err(Status::permission_denied(
+            "running as another user (x-insula-run-as, EXECUTE AS) needs the role service or admin",
+        )),
+        Role::Service | Role::Admin => Ok(()),
     }
 }

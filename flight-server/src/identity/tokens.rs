@@ -68,6 +68,13 @@ impl Tokens {
         Some((id, entry.user, entry.era))
     }
 
+    /// It stands for a newer password of its user.
+    pub fn renew(&self, id: &TokenId, era: u64) {
+        if let Some(entry) = self.live.lock().get_mut(id) {
+            entry.era = era;
+        }
+    }
+
     /// It opens nothing any more. Whether it did.
     pub fn revoke(&self, id: &TokenId) -> bool {
         self.live.lock().remove(id).is_some()

@@ -19,11 +19,16 @@ pub(super) struct Acting {
 }
 
 impl Service {
-    pub(super) fn acting(&self, caller: &Caller, session: &Arc<Session>, source: Source) -> Result<Acting, Status> {
+    pub(super) async fn acting(
+        &self,
+        caller: &Caller,
+        session: &Arc<Session>,
+        source: Source,
+    ) -> Result<Acting, Status> {
         let found = match &source {
             Source::Sql(sql) => ExecuteAs::parse(sql).map_err(status::of)?,
             Source::Plan(_, Some(name)) => {
-                let (user, run_as) = (self.authenticator.run_as(&caller.identity, name)?, Some(Arc::clone(name)));
+                let (user, run_as) = (self.authenticator.run_as(&caller.identity, name).await?, Some(Arc::clone(name)));
                 return Ok(Acting { user, session: Arc::clone(session), source, run_as });
             }
             Source::Substrait(_) | Source::Plan(_, None) => None,
@@ -31,7 +36,7 @@ impl Service {
         let Some(ExecuteAs { user: name, statement }) = found else {
             return Ok(Acting { user: caller.identity.clone(), session: Arc::clone(session), source, run_as: None });
         };
-        let user = self.authenticator.run_as(&caller.identity, &name)?;
+        let user = self.authenticator.run_as(&caller.identity, &name).await?;
         let session = session.acting(&user);
         Ok(Acting { user, session, source: Source::Sql(statement), run_as: Some(name.into()) })
     }
@@ -40,7 +45,7 @@ impl Service {
     pub(super) fn actor(&self, caller: &Caller, statement: &Statement) -> Result<Identity, Status> {
         match &statement.run_as {
             None => Ok(caller.identity.clone()),
-            Some(name) => self.authenticator.run_as(&caller.identity, name),
+            Some(name) => self.authenticator.runs_as(&caller.identity, name),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Service {
         source: Source,
         bound: Option<SchemaRef>,
     ) -> Result<Statement, Status> {
-        let Acting { user, session, source, run_as } = self.acting(caller, session, source)?;
+        let Acting { user, session, source, run_as } = self.acting(caller, session, source).await?;
         let (engine, types) = (Arc::clone(&self.engine), caller.format.types);
         let known = match &source {
             Source::Sql(sql) => engine.known_plan(&user, sql),
@@ -143,7 +143,7 @@ impl Service {
         session: &Arc<Session>,
         sql: String,
     ) -> Result<(Arc<Plan>, Outcome), Status> {
-        let Acting { user, session, source, .. } = self.acting(caller, session, Source::Sql(sql))?;
+        let Acting { user, session, source, .. } = self.acting(caller, session, Source::Sql(sql)).await?;
         let Source::Sql(sql) = source else { return Err(status::internal("a text is no text any more")) };
         let engine = Arc::clone(&self.engine);
         let plan = match engine.known_plan(&user, &sql) {

@@ -15,7 +15,10 @@ pub(super) async fn run(request: &Request<'_>, grant: Grant) -> Result<()> {
     request.user.require_admin(if grant.revoke { "REVOKE" } else { "GRANT" })?;
     let context = request.context(SystemColumns::default())?;
     let on = objects(&context, &grant)?;
-    let grantees = grant.grantees.iter().map(|name| grantee(request, name)).collect::<Result<Vec<_>>>()?;
+    let mut grantees = Vec::with_capacity(grant.grantees.len());
+    for name in &grant.grantees {
+        grantees.push(grantee(request, name).await?);
+    }
     request.engine.catalog().change_grants(&on, &grantees, grant.revoke).await
 }
 
@@ -46,13 +49,13 @@ fn objects(context: &Context, grant: &Grant) -> Result<Vec<(Object, Privileges)>
     }
 }
 
-fn grantee(request: &Request<'_>, name: &GranteeName) -> Result<Grantee> {
+async fn grantee(request: &Request<'_>, name: &GranteeName) -> Result<Grantee> {
     match name {
         GranteeName::Role(role) => Ok(Grantee::Role(*role)),
         GranteeName::User(name) => {
             let unknown =
                 || Error::not_found(format!("user \"{name}\" does not exist; for a role write ROLE and its name"));
-            request.engine.users().find(name).map(|user| Grantee::User(user.no)).ok_or_else(unknown)
+            request.engine.users().meant(name).await?.map(|user| Grantee::User(user.no)).ok_or_else(unknown)
         }
     }
 }
