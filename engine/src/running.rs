@@ -95,6 +95,8 @@ pub struct QueryInfo {
     /// Rows handed out so far.
     pub rows: u64,
     pub state: &'static str,
+    /// That it touches, once it is planned.
+    pub tables: Arc<[Arc<str>]>,
 }
 
 /// All statements that run.
@@ -156,7 +158,7 @@ impl Queries {
     /// For its owner and admins.
     pub fn kill(&self, user: &Identity, id: &str) -> Result<()> {
         let ended = || Error::not_found(format!("no statement \"{id}\" is running"));
-        let id: Uuid = id.parse().map_err(|_| Error::invalid(format!("\"{id}\" is no id of a statement")))?;
+        let id: Uuid = id.parse().map_err(|_| ended())?;
         let query = self.live.lock().get(&id).cloned().ok_or_else(ended)?;
         if query.user.no != user.no && user.role != Role::Admin {
             return Err(Error::denied("the statement is another user's"));
@@ -201,6 +203,7 @@ impl Queries {
                 State::Committing => "committing",
                 State::Cancelled => "cancelled",
             },
+            tables: query.tables.get().cloned().unwrap_or_default(),
         }
     }
 }

@@ -138,6 +138,7 @@ impl Admin for AdminService {
             elapsed_micros: query.elapsed_micros.cast_signed(),
             rows: query.rows.cast_signed(),
             state: query.state.to_owned(),
+            tables: query.tables.iter().map(ToString::to_string).collect(),
         });
         Ok(Response::new(ListQueriesResponse { queries: queries.collect() }))
     }

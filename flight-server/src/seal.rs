@@ -71,7 +71,7 @@ impl Seal {
     /// The statement's id, for its owner and before its end.
     pub fn open(&self, kind: Kind, sealed: &[u8], user: UserNo) -> Result<u64, Status> {
         let (statement, owner, ends) = self.content(kind, sealed).ok_or_else(|| {
-            Status::invalid_argument(format!("malformed {}: this server process did not issue it", kind.name()))
+            Status::not_found(format!("there is no such {}: this server process did not issue it", kind.name()))
         })?;
         if owner != user {
             return Err(Status::permission_denied(format!("this {} belongs to another user", kind.name())));

@@ -145,7 +145,9 @@ async fn a_ticket_is_worth_nothing_to_another_user() {
 
     for (number, bytes) in wire::damaged(&ticket.ticket).into_iter().enumerate() {
         let code = alice.ticket(Ticket::new(bytes)).await.err().and_then(|error| error.code());
-        assert_eq!(code, Some(Code::InvalidArgument), "damaged ticket {number}");
+        // A message whose handle is broken (2), or cut off before it (4), names no ticket that there is; others are none.
+        let expected = if matches!(number, 2 | 4) { Code::NotFound } else { Code::InvalidArgument };
+        assert_eq!(code, Some(expected), "damaged ticket {number}");
     }
 }
 
@@ -176,7 +178,7 @@ async fn a_handle_is_worth_nothing_to_another_user() {
     assert_eq!(insert.update(None).await.expect("a count"), 1, "and its statement had not run");
     let close = ActionClosePreparedStatementRequest { prepared_statement_handle: "nonsense".into() };
     let closed = alice.action("ClosePreparedStatement", close.as_any().encode_to_vec()).await;
-    assert_eq!(closed.err().and_then(|error| error.code()), Some(Code::InvalidArgument));
+    assert_eq!(closed.err().and_then(|error| error.code()), Some(Code::NotFound));
 }
 
 fn pairs(ids: Vec<i32>, values: Vec<Option<&str>>) -> RecordBatch {

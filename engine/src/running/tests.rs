@@ -38,7 +38,7 @@ async fn only_the_owner_and_admins_kill_and_only_before_the_commit() {
     let running = begin(&queries, &alice);
     let id = queries.visible_to(&alice.0).remove(0).id;
     assert_eq!(queries.kill(&bob.0, &id).map_err(|e| e.kind()), Err(ErrorKind::PermissionDenied));
-    assert_eq!(queries.kill(&alice.0, "x").map_err(|e| e.kind()), Err(ErrorKind::InvalidArgument));
+    assert_eq!(queries.kill(&alice.0, "x").map_err(|e| e.kind()), Err(ErrorKind::NotFound));
     running.commits().unwrap();
     assert_eq!(queries.kill(&alice.0, &id).map_err(|e| e.kind()), Err(ErrorKind::FailedPrecondition));
     assert!(!running.handle().cancel(), "a commit is never told to be cancelled");

@@ -32,6 +32,7 @@ pub(super) static VIEWS: [View; 3] = [
                 text("state"),
                 number("queued_micros"),
                 maybe_text("actor"),
+                maybe_text("tables"),
             ]
         },
         rows: queries,
@@ -99,6 +100,7 @@ fn queries(asking: Asking, schema: SchemaRef) -> RowStream {
                 texts(part, |query| query.state),
                 numbers(part, |query| query.queued_micros),
                 maybe_texts(part, |query| query.actor.clone()),
+                maybe_texts(part, |query| joined(&query.tables)),
             ]
         }))
     })
@@ -145,7 +147,6 @@ fn audit(asking: Asking, schema: SchemaRef) -> RowStream {
         Ok(rows::of(seen, schema, move |part: &[Arc<Event>]| {
             // Literals are contents of rows: a text is for the user as whom it ran.
             let own_text = |event: &Arc<Event>| event.text.clone().filter(|_| event.user_no == Some(reader));
-            let tables = |event: &Arc<Event>| Some(event.tables.join(", ")).filter(|tables| !tables.is_empty());
             vec![
                 times(part, |event| Some(micros(event.at))),
                 texts(part, |event| event.kind.name()),
@@ -157,7 +158,7 @@ fn audit(asking: Asking, schema: SchemaRef) -> RowStream {
                 maybe_texts(part, |event| event.verb.map(crate::audit::Verb::name)),
                 maybe_texts(part, own_text),
                 maybe_texts(part, |event| trail.hash_of(event).map(|hash| format!("{hash:016x}"))),
-                maybe_texts(part, tables),
+                maybe_texts(part, |event| joined(&event.tables)),
                 numbers(part, |event| event.rows),
                 numbers(part, |event| event.bytes),
                 numbers(part, |event| event.queue_micros),
@@ -167,4 +168,9 @@ fn audit(asking: Asking, schema: SchemaRef) -> RowStream {
             ]
         }))
     })
+}
+
+/// `None`: of no table.
+fn joined(tables: &[Arc<str>]) -> Option<String> {
+    (!tables.is_empty()).then(|| tables.join(", "))
 }
