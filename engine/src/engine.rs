@@ -490,6 +490,11 @@ impl Engine {
         self.queries.cancel_session(session);
     }
 
+    /// Cancels whatever runs; for a server that ends.
+    pub fn cancel_all(&self) {
+        self.queries.cancel_all();
+    }
+
     /// What statements take now: those of a user, or all.
     pub fn load(&self, of: Option<&Identity>) -> Load {
         let of = of.map(|user| user.no);

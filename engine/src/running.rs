@@ -178,6 +178,14 @@ impl Queries {
         }
     }
 
+    /// Ends all that can be ended.
+    pub fn cancel_all(&self) {
+        let all: Vec<_> = self.live.lock().values().cloned().collect();
+        for query in all {
+            query.cancel();
+        }
+    }
+
     /// Ends what a user who is no more has left running.
     pub fn cancel_user(&self, user: UserNo) {
         let own: Vec<_> = self.live.lock().values().filter(|query| query.user.no == user).cloned().collect();

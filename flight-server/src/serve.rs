@@ -129,6 +129,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
                 Ok(ended) => ended?,
                 Err(_) => {
                     tracing::warn!("statements still ran after {:?}; they are cut off", settings.drain_timeout);
+                    shared.engine.cancel_all();
                     Ok(())
                 }
             }

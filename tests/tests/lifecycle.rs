@@ -81,7 +81,7 @@ async fn running_statements_are_seen_by_their_user_and_killed() {
     assert_eq!(query(&alice, &seen).await, [format!("alice|{ENDLESS}|running|true")]);
 
     refused(&bob, &format!("KILL QUERY '{id}'"), Code::PermissionDenied).await;
-    refused(&alice, "KILL QUERY 'nonsense'", Code::InvalidArgument).await;
+    refused(&alice, "KILL QUERY 'nonsense'", Code::NotFound).await;
     refused(&alice, "KILL QUERY '00000000-0000-4000-8000-000000000000'", Code::NotFound).await;
     assert_eq!(query(&alice, &format!("KILL QUERY '{id}'")).await, [id.as_str()]);
     let end = stream.try_for_each(|_| async { Ok(()) }).await;
@@ -161,6 +161,36 @@ async fn polling_tells_how_far_a_query_has_come() {
     assert!(first.flight_descriptor.is_some(), "not complete");
     let progress = first.progress.expect("the table knows how many rows it has");
     assert!(progress > 0.0 && progress < 1.0, "{progress}");
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_leaves_nothing_running() {
+    let server = Server::dev();
+    let alice = server.client("alice").await;
+    // On a connection of its own, which ends with it.
+    let other = server.client("alice").await;
+    let polled = tokio::spawn(async move { poll(&other, descriptor(SILENT)).await.map(drop) });
+    until("it runs", async || !running(&alice, SILENT).await.is_empty()).await;
+    if !polled.is_finished() {
+        polled.abort();
+        until("the statement is gone", async || running(&alice, SILENT).await.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_what_runs_are_told() {
+    let server = Server::dev();
+    let (alice, admin) = (server.client("alice").await, server.client("admin").await);
+    execute(&admin, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    execute(&alice, "INSERT INTO t SELECT value FROM generate_series(1, 1000)").await;
+    let sql = "SELECT a.id FROM t a, generate_series(1, 10000000) b";
+    let mut stream = alice.query(sql).await.expect("rows");
+    stream.next().await.expect("a batch").expect("a batch");
+    let told = "SELECT tables FROM system.queries WHERE \"user\" = 'alice'";
+    assert_eq!(query(&admin, told).await, ["public.t"]);
+    let listed = admin.admin().list_queries(admin.request(ListQueriesRequest {})).await.expect("queries").into_inner();
+    let tables: Vec<_> = listed.queries.iter().filter(|query| query.user == "alice").map(|q| &q.tables).collect();
+    assert_eq!(tables, [&["public.t".to_owned()]]);
 }
 
 #[tokio::test]

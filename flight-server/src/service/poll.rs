@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Service {
     pub(super) async fn poll(&self, caller: &Caller, descriptor: FlightDescriptor) -> Result<PollInfo, Status> {
         let command = described(&descriptor)?;
+        // Whoever is gone before the first answer has nothing by which to ask again, or to cancel.
+        let mut begun = Abandoned(None);
         let id = match command {
             Command::TicketStatementQuery(ticket) => {
                 self.seal.open(Kind::Poll, &ticket.statement_handle, caller.identity.no)?
@@ -37,7 +39,9 @@ impl Service {
                 }
                 Some(bound) => {
                     let id = self.statements.issue(caller.identity.no, bound);
-                    self.start(caller, &*self.statements.execution(id)?).await?;
+                    let execution = self.statements.execution(id)?;
+                    begun.0 = Some(Arc::clone(&execution));
+                    self.start(caller, &execution).await?;
                     id
                 }
                 None => return self.flight_info(caller, descriptor).await.map(complete),
@@ -51,6 +55,7 @@ impl Service {
         let next = FlightDescriptor::new_cmd(next);
         let info = self.statement_info(caller, next.clone(), &execution.bound.statement, id)?;
         let expiration_time = info.endpoint.first().and_then(|endpoint| endpoint.expiration_time);
+        begun.0 = None;
         Ok(match is_ready {
             true => PollInfo { expiration_time, ..complete(info) },
             false => {
@@ -91,6 +96,17 @@ impl Service {
             Started::Failed(status) => Err(status.clone()),
             _ => Ok(true),
         }
+    }
+}
+
+/// A query whose first call is not answered yet; dropped before, it is cancelled.
+struct Abandoned(Option<Arc<Execution>>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|execution| {
+            execution.cancel();
+        });
     }
 }
 
