@@ -7,6 +7,7 @@ pub(crate) mod execute_as;
 mod merges;
 pub(crate) mod redact;
 pub(crate) mod types;
+mod unserved;
 pub(crate) mod wildcard;
 
 use datafusion::sql::sqlparser::{
@@ -110,6 +111,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
             at.line, at.column
         )));
     }
+    unserved::check(&ast)?;
     types::keep_digits(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {

@@ -12,6 +12,7 @@ pub(crate) mod parameters;
 pub(crate) mod parts;
 pub(crate) mod plan;
 pub(crate) mod query;
+mod show;
 pub(crate) mod substrait;
 pub(crate) mod told;
 mod utility;

@@ -7,6 +7,14 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::{Error, Result, Role};
 pub(crate) use grant::{Grant, GranteeName, Objects};
 
+/// Which of the names a SHOW tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Like {
+    pub pattern: String,
+    /// ILIKE.
+    pub any_case: bool,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     /// Name parts, as SQL means them.
@@ -31,8 +39,10 @@ pub(crate) enum Command {
         name: String,
         if_exists: bool,
     },
-    ShowNamespaces,
+    ShowNamespaces(Option<Like>),
     ShowJobs,
+    /// `DESCRIBE TABLE t`, which is DESCRIBE t.
+    Describe(Vec<String>),
     /// `DESCRIBE TABLE t HISTORY`.
     TableHistory(Vec<String>),
     /// To a URL.
@@ -59,14 +69,14 @@ impl Command {
         } else if cursor.words(&["RESTORE", "DATABASE"]) {
             cursor.expect("FROM")?;
             Self::Restore(cursor.text("a URL, in single quotes")?)
-        } else if let Some(table) = table_history(&mut cursor) {
-            Self::TableHistory(table)
+        } else if let Some(command) = describe_table(&mut cursor) {
+            command
         } else if cursor.words(&["COMPACT", "TABLE"]) {
             Self::CompactTable(cursor.name_parts()?)
         } else if cursor.words(&["KILL", "QUERY"]) {
             Self::KillQuery(cursor.text("the id of a query, in single quotes")?)
         } else if cursor.words(&["SHOW", "NAMESPACES"]) {
-            Self::ShowNamespaces
+            Self::ShowNamespaces(like(&mut cursor)?)
         } else if cursor.words(&["SHOW", "JOBS"]) {
             Self::ShowJobs
         } else if cursor.is_create_user() {
@@ -91,17 +101,25 @@ impl Command {
     }
 }
 
-/// A DESCRIBE without the word HISTORY is not ours, and the cursor stays where it was.
-fn table_history(cursor: &mut Cursor<'_>) -> Option<Vec<String>> {
+/// `DESCRIBE TABLE t [HISTORY]`; of anything else the cursor stays where it was, since a table may be called `table`.
+fn describe_table(cursor: &mut Cursor<'_>) -> Option<Command> {
     let start = cursor.at;
-    let found = (cursor.words(&["DESCRIBE", "TABLE"]) || cursor.words(&["DESC", "TABLE"]))
+    let table = (cursor.words(&["DESCRIBE", "TABLE"]) || cursor.words(&["DESC", "TABLE"]))
         .then(|| cursor.name_parts().ok())
-        .flatten()
-        .filter(|_| cursor.words(&["HISTORY"]));
-    if found.is_none() {
+        .flatten();
+    let Some(table) = table else {
         cursor.at = start;
+        return None;
+    };
+    Some(if cursor.words(&["HISTORY"]) { Command::TableHistory(table) } else { Command::Describe(table) })
+}
+
+fn like(cursor: &mut Cursor<'_>) -> Result<Option<Like>> {
+    let any_case = cursor.words(&["ILIKE"]);
+    if !any_case && !cursor.words(&["LIKE"]) {
+        return Ok(None);
     }
-    found
+    Ok(Some(Like { pattern: cursor.text("a pattern, in single quotes")?, any_case }))
 }
 
 fn create_user(cursor: &mut Cursor<'_>) -> Result<Command> {

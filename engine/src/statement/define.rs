@@ -6,7 +6,7 @@ mod options;
 mod table;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
+    AlterTable, ContextModifier, Expr, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Ast, Use, Value,
 };
 use insula_storage::TableKind;
 
@@ -199,7 +199,7 @@ fn namespace(name: &ObjectName) -> Result<String> {
     namespace_of(&parts(name)?)
 }
 
-fn namespace_of(parts: &[String]) -> Result<String> {
+pub(super) fn namespace_of(parts: &[String]) -> Result<String> {
     match parts {
         [namespace] => Ok(namespace.clone()),
         [catalog, namespace] => require_catalog(catalog).map(|()| namespace.clone()),
@@ -209,6 +209,12 @@ fn namespace_of(parts: &[String]) -> Result<String> {
 
 fn from_set(set: Set) -> Result<Definition> {
     match set {
+        Set::SingleAssignment { scope: Some(ContextModifier::Local), .. } | Set::SetTimeZone { local: true, .. } => {
+            Err(Error::unimplemented("SET LOCAL is not there: a setting lasts for the session; RESET takes it back"))
+        }
+        Set::SingleAssignment { scope: Some(ContextModifier::Global), .. } => {
+            Err(Error::unimplemented("SET GLOBAL is not there: settings are those of a session"))
+        }
         Set::SingleAssignment { variable, values, .. } => {
             let [value] = values.as_slice() else {
                 return Err(Error::invalid(format!("SET {variable} takes one value")));

@@ -72,7 +72,7 @@ impl Utility {
             Self::Backup(_) => Verb::Backup,
             Self::Restore(_) => Verb::Restore,
             Self::KillQuery(_) => Verb::Kill,
-            Self::ShowNamespaces | Self::ShowJobs | Self::ShowTables | Self::ShowColumns(_) => Verb::Show,
+            Self::ShowNamespaces(_) | Self::ShowJobs | Self::ShowTables { .. } | Self::ShowColumns(..) => Verb::Show,
             Self::TableHistory(_) | Self::ShowSetting(_) | Self::ShowCreate(_) => Verb::Show,
         }
     }
@@ -84,7 +84,7 @@ impl Utility {
         match self {
             Self::FlushTable(name)
             | Self::CompactTable(name)
-            | Self::ShowColumns(name)
+            | Self::ShowColumns(name, _)
             | Self::ShowCreate(name)
             | Self::TableHistory(name) => [name.join(".").into()].into(),
             _ => Arc::default(),

@@ -6,14 +6,18 @@ use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject, ShowStatementOptions, Statement as Ast};
+use datafusion::sql::sqlparser::ast::{ShowCreateObject, Statement as Ast};
 use futures::{StreamExt, stream};
 use insula_storage::{BackupReport, EraseReport, FlushReport, TableDef, TableKind, table::updated_type};
 
-use super::{Request, create_text::create_text, jobs};
+use super::{Request, create_text::create_text, jobs, show::Shown};
 use crate::{
     Error, ErrorKind, Outcome, Result, Role,
-    sql::{SystemColumns, command::Command, normalize, parts},
+    sql::{
+        SystemColumns,
+        command::{Command, Like},
+        normalize, parts,
+    },
     system,
 };
 
@@ -26,10 +30,14 @@ pub(crate) enum Utility {
         name: String,
         if_exists: bool,
     },
-    ShowNamespaces,
+    ShowNamespaces(Option<Like>),
     ShowJobs,
-    ShowTables,
-    ShowColumns(Vec<String>),
+    /// `within`: of one namespace, with its catalog or without.
+    ShowTables {
+        within: Option<Vec<String>>,
+        like: Option<Like>,
+    },
+    ShowColumns(Vec<String>, Option<Like>),
     ShowCreate(Vec<String>),
     TableHistory(Vec<String>),
     Backup(String),
@@ -46,7 +54,8 @@ impl Utility {
             Command::FlushAll => Ok(Self::FlushAll),
             Command::CompactTable(name) => Ok(Self::CompactTable(name)),
             Command::EraseUser { name, if_exists } => Ok(Self::EraseUser { name, if_exists }),
-            Command::ShowNamespaces => Ok(Self::ShowNamespaces),
+            Command::ShowNamespaces(like) => Ok(Self::ShowNamespaces(like)),
+            Command::Describe(name) => Ok(Self::ShowColumns(name, None)),
             Command::ShowJobs => Ok(Self::ShowJobs),
             Command::Backup(url) => Ok(Self::Backup(url)),
             Command::Restore(url) => Ok(Self::Restore(url)),
@@ -58,16 +67,27 @@ impl Utility {
 
     pub fn from_sql(ast: Ast) -> Result<Self> {
         match ast {
-            Ast::ShowTables { .. } => Ok(Self::ShowTables),
-            Ast::ShowSchemas { .. } => Ok(Self::ShowNamespaces),
-            Ast::ShowColumns { show_options, .. } => Ok(Self::ShowColumns(parts(&shown(show_options)?)?)),
+            Ast::ShowTables { terse, history, extended, full, external, show_options } => {
+                let more = terse || history || extended || full || external;
+                let Shown { within, like } = Shown::of(show_options, more)?;
+                Ok(Self::ShowTables { within, like })
+            }
+            Ast::ShowSchemas { terse, history, show_options } => match Shown::of(show_options, terse || history)? {
+                Shown { within: None, like } => Ok(Self::ShowNamespaces(like)),
+                Shown { within: Some(_), .. } => Err(Error::unimplemented("SHOW SCHEMAS takes no FROM")),
+            },
+            Ast::ShowColumns { extended, full, show_options } => match Shown::of(show_options, extended || full)? {
+                Shown { within: Some(table), like } => Ok(Self::ShowColumns(table, like)),
+                Shown { within: None, .. } => Err(Error::invalid("SHOW COLUMNS takes FROM and a table")),
+            },
             Ast::ShowCreate { obj_type: ShowCreateObject::Table, obj_name } => Ok(Self::ShowCreate(parts(&obj_name)?)),
             Ast::ShowCreate { obj_type, .. } => {
                 Err(Error::unimplemented(format!("SHOW CREATE shows tables, and there is no {obj_type}")))
             }
-            Ast::ExplainTable { table_name, .. } => Ok(Self::ShowColumns(parts(&table_name)?)),
+            Ast::ExplainTable { table_name, .. } => Ok(Self::ShowColumns(parts(&table_name)?, None)),
             Ast::ShowVariable { variable } => {
                 let name = variable.iter().map(normalize).collect::<Vec<_>>().join(".");
+                let name = if name == "time.zone" { "timezone".to_owned() } else { name };
                 Ok(Self::ShowSetting((name != "all").then_some(name)))
             }
             _ => Err(Error::internal("not a utility")),
@@ -102,9 +122,9 @@ impl Utility {
                 vec![text("user"), count("tables"), count("rows"), count("files"), count("bytes")]
             }
             Self::ShowJobs => jobs::fields(),
-            Self::ShowNamespaces => vec![text("namespace")],
-            Self::ShowTables => vec![text("namespace"), text("table"), text("kind")],
-            Self::ShowColumns(_) => vec![
+            Self::ShowNamespaces(_) => vec![text("namespace")],
+            Self::ShowTables { .. } => vec![text("namespace"), text("table"), text("kind")],
+            Self::ShowColumns(..) => vec![
                 text("column"),
                 text("type"),
                 Field::new("nullable", DataType::Boolean, false),
@@ -124,8 +144,19 @@ impl Utility {
         }))
     }
 
+    /// Of which rows it tells: the column whose text decides, and how.
+    fn told(&self) -> Option<(&'static str, Like)> {
+        match self {
+            Self::ShowNamespaces(like) => like.clone().map(|like| ("namespace", like)),
+            Self::ShowTables { like, .. } => like.clone().map(|like| ("table", like)),
+            Self::ShowColumns(_, like) => like.clone().map(|like| ("column", like)),
+            _ => None,
+        }
+    }
+
     pub async fn run(self, request: &Request<'_>) -> Result<Outcome> {
         let schema = self.schema();
+        let told = self.told();
         let columns = match self {
             Self::FlushTable(name) => {
                 let context = request.context(SystemColumns::default())?;
@@ -143,12 +174,12 @@ impl Utility {
                 compact(request, context.tables.definition(&name)?).await?
             }
             Self::EraseUser { name, if_exists } => erase(request, &name, if_exists).await?,
-            Self::ShowNamespaces => vec![texts(request.engine.catalog().snapshot().namespaces())],
+            Self::ShowNamespaces(_) => vec![texts(request.engine.catalog().snapshot().namespaces())],
             Self::ShowJobs => {
                 request.user.require_admin("SHOW JOBS")?;
                 jobs::columns(&request.engine.store().jobs())
             }
-            Self::ShowTables => tables(request),
+            Self::ShowTables { within, .. } => tables(request, within.as_deref())?,
             Self::ShowCreate(name) => {
                 let context = request.context(SystemColumns::default())?;
                 if system::named(&name, &context.settings.schema)?.is_some() {
@@ -159,7 +190,7 @@ impl Utility {
                 let texts = |text: &str| texts(std::iter::once(text));
                 vec![texts(&table.namespace), texts(&table.name), texts(&create_text(table))]
             }
-            Self::ShowColumns(name) => {
+            Self::ShowColumns(name, _) => {
                 let context = request.context(SystemColumns::default())?;
                 match system::named(&name, &context.settings.schema)? {
                     Some(view) => describe(&view.schema(), &[], |_| None),
@@ -188,6 +219,7 @@ impl Utility {
             Self::ShowSetting(name) => settings(request, name.as_deref())?,
         };
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+        let batch = told.map_or(Ok(batch.clone()), |(column, like)| like.of(&batch, column))?;
         Ok(Outcome::Rows { schema, rows: stream::iter([Ok(batch)]).boxed() })
     }
 }
@@ -266,18 +298,33 @@ async fn erase(request: &Request<'_>, name: &str, if_exists: bool) -> Result<Vec
     ])
 }
 
-fn tables(request: &Request<'_>) -> Vec<ArrayRef> {
+/// `within`: of one namespace.
+fn tables(request: &Request<'_>, within: Option<&[String]>) -> Result<Vec<ArrayRef>> {
     let snapshot = request.engine.catalog().snapshot();
+    let within = within.map(super::define::namespace_of).transpose()?;
+    if let Some(namespace) = &within {
+        if system::NAMESPACES.contains(&namespace.as_str()) {
+            let views: Vec<_> = system::views().filter(|view| view.namespace == *namespace).collect();
+            return Ok(vec![
+                texts(views.iter().map(|view| view.namespace)),
+                texts(views.iter().map(|view| view.name)),
+                texts(views.iter().map(|_| "system")),
+            ]);
+        }
+        snapshot.require_namespace(namespace)?;
+    }
+    let shown = snapshot.visible_tables(request.user);
+    let shown: Vec<_> = shown.filter(|table| within.as_ref().is_none_or(|n| *n == table.namespace)).collect();
     let kind = |table: &Arc<TableDef>| match table.kind {
         TableKind::User => "user",
         TableKind::Shared => "shared",
         TableKind::Stream => "stream",
     };
-    vec![
-        texts(snapshot.visible_tables(request.user).map(|t| t.namespace.as_str())),
-        texts(snapshot.visible_tables(request.user).map(|t| t.name.as_str())),
-        texts(snapshot.visible_tables(request.user).map(kind)),
-    ]
+    Ok(vec![
+        texts(shown.iter().map(|t| t.namespace.as_str())),
+        texts(shown.iter().map(|t| t.name.as_str())),
+        texts(shown.iter().map(|t| kind(t))),
+    ])
 }
 
 /// `key`: indices of the key's columns.
@@ -339,12 +386,4 @@ fn settings(request: &Request<'_>, name: Option<&str>) -> Result<Vec<ArrayRef>> 
 
 fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
-}
-
-/// The table of `SHOW COLUMNS FROM t`.
-fn shown(options: ShowStatementOptions) -> Result<ObjectName> {
-    options
-        .show_in
-        .and_then(|show_in| show_in.parent_name)
-        .ok_or_else(|| Error::invalid("SHOW COLUMNS takes FROM and a table"))
 }
