@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use crate::{
     Engine, Error, ErrorKind, GrantInfo, Identity, Result, Role,
     grants::{Grantee, Grants, Object, Privilege, Privileges},
+    system,
     table::SeenTables,
 };
 
@@ -49,9 +50,13 @@ impl Snapshot {
         self.namespaces.contains(namespace)
     }
 
+    /// For statements that change something in it: those that read meet the tables of the server before they ask here.
     pub fn require_namespace(&self, namespace: &str) -> Result<()> {
         if self.has_namespace(namespace) {
             return Ok(());
+        }
+        if system::NAMESPACES.contains(&namespace) {
+            return Err(Error::denied(format!("\"{namespace}\" is made by the server and cannot be changed")));
         }
         let hint =
             nearest(namespace, self.namespaces()).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
@@ -217,7 +222,7 @@ impl Catalog {
         let _change = self.change.lock().await;
         let snapshot = self.snapshot();
         if let Err(error) = snapshot.require_namespace(namespace) {
-            return if if_exists { Ok(()) } else { Err(error) };
+            return if if_exists && error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) };
         }
         let tables: Vec<_> = snapshot.tables().filter(|t| t.namespace == namespace).cloned().collect();
         if !tables.is_empty() && !cascade {

@@ -185,6 +185,11 @@ impl Context {
             .try_with_sql(sql)
             .and_then(|mut parser| parser.parse_expr())
             .map_err(|e| crate::Error::invalid(format!("\"{sql}\" is no expression: {e}")))?;
+        self.plan_constant_ast(ast)
+    }
+
+    /// The same of an expression that is parsed already; its errors say where it stands in its statement.
+    pub fn plan_constant_ast(&self, ast: datafusion::sql::sqlparser::ast::Expr) -> Result<Expr> {
         let empty = datafusion::common::DFSchema::empty();
         Ok(self.planner().sql_to_expr(ast, &empty, &mut datafusion::sql::planner::PlannerContext::new())?)
     }

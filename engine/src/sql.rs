@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::{
     dialect::{Dialect, GenericDialect},
     keywords::Keyword,
     parser::{Parser, ParserError},
-    tokenizer::{Token, TokenWithSpan, Tokenizer},
+    tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
 };
 use insula_storage::{TableKind, table};
 
@@ -94,9 +94,18 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     let alias = merges::take_alias(&mut tokens);
     merges::name_nothing(&mut tokens);
     let secrets = secrets(&tokens);
+    let end = tokens.last().map(|token| token.span.end).unwrap_or(Location::empty());
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let hide = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "'***'"));
-    let syntax = |e: ParserError| Error::invalid(format!("syntax error: {}", strip_prefix(&hide(e.to_string()))));
+    let syntax = |e: ParserError| {
+        let message = hide(e.to_string());
+        // The end of the text has a place, too.
+        let at = match message.ends_with("found: EOF") && end.line > 0 {
+            true => format!(" at Line: {}, Column: {}", end.line, end.column),
+            false => String::new(),
+        };
+        Error::invalid(format!("syntax error: {}{at}", strip_prefix(&message)))
+    };
     while parser.consume_token(&Token::SemiColon) {}
     if parser.peek_token_ref().token == Token::EOF {
         return Err(Error::invalid("the statement is empty"));
@@ -173,6 +182,18 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
         }
     }
     named
+}
+
+/// Where a text names something: the last time, since those clauses come last in which DataFusion does not say it itself
+/// (GROUP BY, ORDER BY, USING).
+pub(crate) fn place_of(name: &str, sql: &str) -> Option<Location> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
+    let is_it = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase() == *name,
+        Token::Word(word) => word.value == *name,
+        _ => false,
+    };
+    tokens.iter().rfind(is_it).map(|token| token.span.start)
 }
 
 /// `COPY` and `CREATE … EXTERNAL TABLE` reach outside the database, in whatever way they go on.

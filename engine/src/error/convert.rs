@@ -5,7 +5,10 @@ use arrow::error::ArrowError;
 use datafusion::{common::SchemaError, error::DataFusionError};
 use insula_storage as storage;
 
-use super::{Error, ErrorKind};
+use super::{
+    Error, ErrorKind,
+    text::{of_regex, told},
+};
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
@@ -59,8 +62,22 @@ impl From<DataFusionError> for Error {
                 "{} at Line: {}, Column: {}",
                 converted.message, span.start.line, span.start.column
             )),
-            None => converted,
+            None => Self { lacks: lacks(&error), ..converted },
         }
+    }
+}
+
+/// DataFusion says of some clauses alone (SELECT, WHERE) where in them a column is named that is not there.
+fn lacks(error: &DataFusionError) -> Option<Box<str>> {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => lacks(inner),
+        DataFusionError::Shared(inner) => lacks(inner),
+        DataFusionError::Collection(errors) => errors.first().and_then(lacks),
+        DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => Some(field.name.as_str().into()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -75,16 +92,20 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::SQL(inner, _) => Error::invalid(inner.to_string()),
         DataFusionError::SchemaError(inner, _) => Error::invalid(schema_message(inner)),
-        DataFusionError::Plan(message) | DataFusionError::Substrait(message) => Error::invalid(first_line(message)),
-        DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", first_line(message))),
-        DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
-            Error::invalid(first_line(message))
+        DataFusionError::Plan(message) | DataFusionError::Substrait(message) => Error::invalid(told(message)),
+        DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", told(message))),
+        // Only the end of the process takes a task from a stream that still reads it.
+        DataFusionError::Execution(message) if message.starts_with("Non Panic Task error") => {
+            Error::new(ErrorKind::Unavailable, "the server ended while the statement ran")
         }
-        DataFusionError::ResourcesExhausted(message) => Error::new(ErrorKind::ResourceExhausted, first_line(message)),
+        DataFusionError::Configuration(message) | DataFusionError::Execution(message) => Error::invalid(told(message)),
+        DataFusionError::ResourcesExhausted(message) => Error::new(ErrorKind::ResourceExhausted, told(message)),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => disk_full(),
         DataFusionError::IoError(inner) if inner.get_ref().is_some_and(|inner| inner.is::<Error>()) => from_io(inner),
+        // Not a bug, whatever it calls it: a size below zero.
+        DataFusionError::Internal(message) if message.starts_with("array_resize:") => Error::invalid(told(message)),
         other => Error::internal(other.strip_backtrace()),
     }
 }
@@ -130,7 +151,8 @@ fn from_boxed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error 
     if let Some(error) = error.downcast_ref::<object_store::Error>() {
         return from_object_store(error);
     }
-    Error::internal(error.to_string())
+    let message = error.to_string();
+    of_regex(&message).map_or_else(|| Error::internal(message), Error::invalid)
 }
 
 fn from_object_store(error: &object_store::Error) -> Error {
@@ -166,6 +188,9 @@ fn schema_message(error: &SchemaError) -> String {
 
 /// Arrow's messages quote the value that does not fit, and that is the content of a row.
 fn without_values(message: &str) -> String {
+    if let Some(message) = of_regex(message) {
+        return message;
+    }
     if message.starts_with("Overflow happened on") {
         return "arithmetic overflow".into();
     }
@@ -177,11 +202,6 @@ fn without_values(message: &str) -> String {
         (Some(first), Some(last)) if first < last => format!("{}'…'{}", &message[..first], &message[last + 1..]),
         _ => message.to_owned(),
     }
-}
-
-/// DataFusion appends backtraces and hints after a line break; the first line says what is wrong.
-fn first_line(message: &str) -> &str {
-    message.split("\n\nbacktrace:").next().unwrap_or(message)
 }
 
 impl Error {

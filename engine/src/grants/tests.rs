@@ -412,7 +412,7 @@ async fn a_statement_that_names_what_is_not_there_grants_nothing() {
         ("GRANT DANCE ON s TO ann", ErrorKind::InvalidArgument),
         ("GRANT SELECT ON s FROM ann", ErrorKind::InvalidArgument),
         ("REVOKE SELECT ON s TO ann", ErrorKind::InvalidArgument),
-        ("GRANT SELECT ON system.queries TO ann", ErrorKind::NotFound),
+        ("GRANT SELECT ON system.queries TO ann", ErrorKind::PermissionDenied),
     ] {
         let error = world.run("admin", sql).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{sql}: {error}");

@@ -9,7 +9,8 @@ use datafusion::{
     error::Result,
     logical_expr::planner::TypePlanner,
     sql::sqlparser::ast::{
-        BinaryLength, DataType as Name, Expr, Statement, TimezoneInfo, TypedString, visit_expressions_mut,
+        BinaryLength, DataType as Name, Expr, ObjectName, Spanned, Statement, TimezoneInfo, TypedString,
+        visit_expressions_mut,
     },
 };
 
@@ -47,6 +48,7 @@ impl TypePlanner for Types {
             | Name::CharLargeObject(_)
             | Name::Clob(_)
             | Name::Nvarchar(_) => DataType::Utf8,
+            Name::Custom(name, _) => return Err(unknown(name).into()),
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", data_type, true))))
@@ -60,6 +62,45 @@ impl Types {
             TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => None,
         }
     }
+}
+
+/// Names of types, for whoever has mistyped one.
+const KNOWN: [&str; 24] = [
+    "BIGINT",
+    "BINARY",
+    "BLOB",
+    "BOOLEAN",
+    "BYTEA",
+    "CHAR",
+    "DATE",
+    "DECIMAL",
+    "DOUBLE",
+    "FLOAT",
+    "INT",
+    "INTEGER",
+    "INTERVAL",
+    "NUMERIC",
+    "REAL",
+    "SMALLINT",
+    "STRING",
+    "TEXT",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "TINYINT",
+    "VARBINARY",
+    "VARCHAR",
+];
+
+fn unknown(name: &ObjectName) -> crate::Error {
+    let written = name.to_string();
+    let hint = crate::catalog::nearest(&written.to_uppercase(), KNOWN.into_iter());
+    let hint = hint.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+    let start = name.span().start;
+    crate::Error::invalid(format!(
+        "the type {written} does not exist{hint} at Line: {}, Column: {}",
+        start.line, start.column
+    ))
 }
 
 /// The unit that keeps so many digits of a second.

@@ -1,6 +1,7 @@
 //! Statements that change definitions: namespaces, tables, users, settings. They return no rows and the count 0.
 
 mod alter;
+mod default;
 mod grant;
 mod options;
 mod table;

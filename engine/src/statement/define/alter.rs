@@ -8,13 +8,13 @@ use datafusion::{
     logical_expr::{ExprSchemable, LogicalPlanBuilder},
     physical_plan::collect,
     sql::sqlparser::ast::{
-        AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, DataType as SqlType, Ident,
+        AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, DataType as SqlType, Expr, Ident,
         RenameTableNameKind,
     },
 };
 use insula_storage::{Alteration, NewColumn, TableDef, table::stored_type};
 
-use super::{Request, options, table};
+use super::{Request, default, options, table};
 use crate::{
     Engine, Error, ErrorKind, Result,
     context::Context,
@@ -26,7 +26,7 @@ enum Action {
     Known(Alteration),
     SetDefault {
         column: String,
-        sql: String,
+        value: Expr,
     },
     SetOptions(Vec<datafusion::sql::sqlparser::ast::SqlOption>),
     /// As it was said, with or without its namespace.
@@ -90,7 +90,7 @@ async fn action(context: &Context, operation: AlterTableOperation) -> Result<Vec
 fn alter_column(context: &Context, column: &Ident, op: AlterColumnOperation) -> Result<Action> {
     let column = normalize(column);
     Ok(match op {
-        AlterColumnOperation::SetDefault { value } => Action::SetDefault { column, sql: value.to_string() },
+        AlterColumnOperation::SetDefault { value } => Action::SetDefault { column, value: value.clone() },
         AlterColumnOperation::DropDefault => Action::Known(Alteration::Default { column, default: None }),
         AlterColumnOperation::DropNotNull => Action::Known(Alteration::DropNotNull { column }),
         AlterColumnOperation::SetDataType { data_type, using: None, .. } => {
@@ -155,12 +155,12 @@ fn nullable(column: &NewColumn) -> arrow::datatypes::SchemaRef {
 fn complete(context: &Context, def: &TableDef, action: &Action) -> Result<Alteration> {
     match action {
         Action::Known(alteration) => Ok(alteration.clone()),
-        Action::SetDefault { column, sql } => {
+        Action::SetDefault { column, value } => {
             let known = def.columns.iter().find(|c| c.field.name() == column);
             if let Some(known) = known {
-                context.plan_constant(sql)?.cast_to(known.field.data_type(), &DFSchema::empty())?;
+                default::check(context, value.clone(), known.field.data_type())?;
             }
-            Ok(Alteration::Default { column: column.clone(), default: Some(sql.clone()) })
+            Ok(Alteration::Default { column: column.clone(), default: Some(value.to_string()) })
         }
         Action::RenameTable(to) => {
             let namespace = [Engine::CATALOG.to_owned(), def.namespace.clone()];

@@ -3,16 +3,12 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use datafusion::{
-    common::DFSchema,
-    logical_expr::ExprSchemable,
-    sql::sqlparser::ast::{
-        ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint,
-    },
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, ColumnOption, CreateTable, Expr, IndexColumn, Query, Statement as Ast, TableConstraint,
 };
 use insula_storage::{NewColumn, NewTable, TableKind, TableOptions, table as stored};
 
-use super::{Request, options};
+use super::{Request, default, options};
 use crate::{
     Error, ErrorKind, Identity, Result, Role,
     catalog::{FirstGrant, require_catalog},
@@ -154,9 +150,8 @@ fn column_options(context: &Context, ast: &ColumnDef, field: &Field) -> Result<(
             ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Comment(_) => {}
             ColumnOption::PrimaryKey(_) => is_key = true,
             ColumnOption::Default(expr) => {
-                let sql = expr.to_string();
-                context.plan_constant(&sql)?.cast_to(field.data_type(), &DFSchema::empty())?;
-                default = Some(sql);
+                default::check(context, expr.clone(), field.data_type())?;
+                default = Some(expr.to_string());
             }
             other => {
                 return Err(Error::unimplemented(format!("column \"{}\": {other} is not supported", field.name())));
