@@ -33,11 +33,13 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    /// A column that does not exist, named somewhere in the statement; whoever has its text says where.
+    lacks: Option<Box<str>>,
 }
 
 impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), lacks: None }
     }
 
     pub fn kind(&self) -> ErrorKind {
@@ -51,6 +53,16 @@ impl Error {
     /// The same error, of which it is said what it befell.
     pub(crate) fn within(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
+    /// With the place of the column that it misses, if that is not said yet.
+    #[must_use]
+    pub(crate) fn placed(mut self, sql: &str) -> Self {
+        let place = self.lacks.take().and_then(|name| crate::sql::place_of(&name, sql));
+        match place {
+            Some(at) => Self::invalid(format!("{} at Line: {}, Column: {}", self.message, at.line, at.column)),
+            None => self,
+        }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {

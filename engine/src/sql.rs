@@ -4,12 +4,12 @@
 pub(crate) mod command;
 mod depth;
 pub(crate) mod execute_as;
-mod ignored;
 mod merges;
 mod queries;
 pub(crate) mod redact;
 pub(crate) mod repeated;
 pub(crate) mod types;
+mod unserved;
 pub(crate) mod wildcard;
 
 use datafusion::sql::sqlparser::{
@@ -125,7 +125,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
             at.line, at.column
         )));
     }
-    ignored::refuse(&ast)?;
+    unserved::check(&ast)?;
     queries::settle(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
@@ -189,6 +189,18 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
         }
     }
     named
+}
+
+/// Where a text names something: the last time, since those clauses come last in which DataFusion does not say it itself
+/// (GROUP BY, ORDER BY, USING).
+pub(crate) fn place_of(name: &str, sql: &str) -> Option<Location> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
+    let is_it = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase() == *name,
+        Token::Word(word) => word.value == *name,
+        _ => false,
+    };
+    tokens.iter().rfind(is_it).map(|token| token.span.start)
 }
 
 /// `COPY` and `CREATE … EXTERNAL TABLE` reach outside the database, in whatever way they go on.

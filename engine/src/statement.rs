@@ -205,6 +205,10 @@ impl<'a> Request<'a> {
     /// Plans without running. `bound`: types of the parameters that are bound already.
     pub async fn describe(&self, plan: &Plan, bound: Option<&Schema>) -> Result<Description> {
         plan.check(self.user)?;
+        self.description(plan, bound).await.map_err(|error| error.placed(plan.sql()))
+    }
+
+    async fn description(&self, plan: &Plan, bound: Option<&Schema>) -> Result<Description> {
         let nothing: SchemaRef = Arc::new(Schema::empty());
         Ok(match &plan.source {
             Source::Query(_) | Source::Substrait(_) => {
@@ -248,7 +252,7 @@ impl<'a> Request<'a> {
         let mut replans = Replans::default();
         loop {
             let context = self.context_of(plan)?;
-            let query = plan.query(self, &context).await?;
+            let query = plan.query(self, &context).await.map_err(|error| error.placed(plan.sql()))?;
             match parts::of_query(self.user.no, context, &query, &params).await {
                 Err(error) if replans.allow(self.engine, &error).await? => {}
                 parts => return parts,
@@ -259,12 +263,13 @@ impl<'a> Request<'a> {
     pub async fn execute(&self, plan: &Plan, params: Vec<RecordBatch>) -> Result<Outcome> {
         plan.check(self.user)?;
         self.session.step_aside().await?;
-        match self.session.transaction() {
+        let outcome = match self.session.transaction() {
             Some(transaction) if !matches!(plan.source, Source::Control) => {
                 run_within(self, &transaction, plan, params).await
             }
             _ => self.run(plan, params).await,
-        }
+        };
+        outcome.map_err(|error| error.placed(plan.sql()))
     }
 
     /// Runs a statement by itself, or at the request's moment.

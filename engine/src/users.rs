@@ -247,8 +247,7 @@ impl Users {
             return Err(being_erased(name));
         }
         if role.is_some_and(|role| role != Role::Admin) && self.is_needed(name, &record) {
-            let message = format!("\"{name}\" keeps the role admin: nobody else could give it back");
-            return Err(Error::new(ErrorKind::FailedPrecondition, message));
+            return Err(last_admin(name));
         }
         record.era += u64::from(password.is_some());
         record.password = password.or(record.password);
@@ -296,19 +295,20 @@ impl Users {
         self.known.read().by_name.get(name).is_some_and(|record| record.erasing)
     }
 
-    /// As an admin: `admin` itself, which cannot be dropped either, and whoever is the only one.
+    /// As the only admin.
     fn is_needed(&self, name: &str, record: &Record) -> bool {
         let known = self.known.read();
         let is_other =
             |(other, record): (&Arc<str>, &Record)| **other != *name && record.role == Role::Admin && !record.erasing;
-        record.role == Role::Admin && (name == ADMIN || !known.by_name.iter().any(is_other))
+        record.role == Role::Admin && !record.erasing && !known.by_name.iter().any(is_other)
     }
 
     fn droppable(&self, name: &str) -> Result<Record> {
         if name == ADMIN {
             return Err(Error::new(ErrorKind::FailedPrecondition, "the user admin cannot be dropped"));
         }
-        self.record(name)
+        let record = self.record(name)?;
+        if self.is_needed(name, &record) { Err(last_admin(name)) } else { Ok(record) }
     }
 
     /// Under `change`.
@@ -420,6 +420,12 @@ fn distinct_neighbours(names: &[StringArray]) -> impl Iterator<Item = &str> {
 
 fn no_more() -> Error {
     Error::new(ErrorKind::Unauthenticated, "the user of this session is no more")
+}
+
+fn last_admin(name: &str) -> Error {
+    let message =
+        format!("\"{name}\" is the only admin, and nobody could make another; give the role to somebody first");
+    Error::new(ErrorKind::FailedPrecondition, message)
 }
 
 fn being_erased(name: &str) -> Error {

@@ -16,8 +16,7 @@ pub struct Deadline(Option<Instant>);
 
 impl Deadline {
     pub fn new(headers: &HeaderMap, limit: Option<Duration>) -> Self {
-        let asked = headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
-        let asked = asked.map(|asked| asked.saturating_sub((asked / 10).min(EARLY)));
+        let asked = headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?)).map(early);
         let shorter = match (asked, limit) {
             (Some(asked), Some(limit)) => Some(asked.min(limit)),
             (asked, limit) => asked.or(limit),
@@ -69,6 +68,11 @@ fn exceeded() -> Status {
     Status::deadline_exceeded("the statement took longer than the statement timeout or grpc-timeout allows")
 }
 
+/// So that short ones keep most of their time.
+fn early(asked: Duration) -> Duration {
+    asked.saturating_sub((asked / 10).min(EARLY))
+}
+
 /// `grpc-timeout` is at most eight digits and a unit, as gRPC's protocol over HTTP/2 has it.
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -86,3 +90,6 @@ fn parse(value: &str) -> Option<Duration> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,13 +114,26 @@ def test_dev_takes_any_name(dev):
             assert adbc.scalar(same, "SELECT count(*) FROM app.t") == 1
 
 
-def test_where_any_name_is_taken_nobody_has_to_connect_first(dev):
+def test_dev_knows_whoever_is_named(dev):
     with adbc.connect_dev(dev.url, "admin") as admin:
-        adbc.change(admin, "CREATE SHARED TABLE notices (id INT PRIMARY KEY) WITH (grants = 'none')")
-        adbc.change(admin, 'GRANT SELECT ON notices TO "late"')
-        assert adbc.scalar(admin, "EXECUTE AS USER 'never seen' (SELECT CURRENT_USER)") == "never seen"
-    with adbc.connect_dev(dev.url, "late") as late:
-        assert adbc.scalar(late, "SELECT count(*) FROM notices") == 0
+        adbc.change(admin, "CREATE SHARED TABLE prices (id INT PRIMARY KEY) WITH (grants = 'none')")
+        adbc.change(admin, 'GRANT SELECT ON prices TO "bob to be"')
+        assert adbc.scalar(admin, "EXECUTE AS USER 'also new' (SELECT CURRENT_USER)") == "also new"
+        for name in ("", "n" * 257):
+            with pytest.raises(dbapi.Error) as refused:
+                adbc.scalar(admin, f"EXECUTE AS USER '{name}' (SELECT 1)")
+            assert adbc.code(refused.value) == "InvalidArgument", refused.value
+    with adbc.connect_dev(dev.url, "bob to be") as bob, adbc.connect_dev(dev.url, "someone else") as other:
+        assert adbc.scalar(bob, "SELECT count(*) FROM prices") == 0
+        with pytest.raises(dbapi.Error) as refused:
+            adbc.scalar(other, "SELECT count(*) FROM prices")
+        assert adbc.code(refused.value) == "PermissionDenied"
+        # Nobody makes users who may not act for them.
+        with pytest.raises(dbapi.Error) as refused:
+            adbc.scalar(other, "EXECUTE AS USER 'never made' (SELECT 1)")
+        assert adbc.code(refused.value) == "PermissionDenied"
+    with adbc.connect_dev(dev.url, "admin") as admin:
+        assert adbc.scalar(admin, "SELECT count(*) FROM system.users WHERE \"user\" = 'never made'") == 0
 
 
 def test_dev_still_wants_a_name(dev):

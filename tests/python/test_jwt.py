@@ -93,6 +93,20 @@ def test_a_name_in_a_token_gives_no_role(provider, keys):
     assert adbc.code(refused.value) == "PermissionDenied"
 
 
+def test_whom_a_service_names_need_not_have_come(provider, keys):
+    with adbc.connect(provider.url, "admin", ADMIN_PASSWORD) as admin:
+        adbc.change(admin, "CREATE USER proxy PASSWORD 'p' ROLE service")
+        adbc.change(admin, "CREATE SHARED TABLE rates (id INT PRIMARY KEY) WITH (grants = 'none')")
+        adbc.change(admin, 'GRANT SELECT ON rates TO "yet to come"')
+    assert who(provider, signed(keys[0], sub="proxy"), x_insula_run_as="frank") == "frank"
+    options = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {signed(keys[0], sub='yet to come')}"}
+    with dbapi.connect(provider.url, options, autocommit=True) as connection:
+        assert adbc.scalar(connection, "SELECT count(*) FROM rates") == 0
+    with pytest.raises(dbapi.Error) as refused:
+        who(provider, signed(keys[0], sub="proxy"), x_insula_run_as="n" * 257)
+    assert adbc.code(refused.value) == "InvalidArgument"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -105,6 +119,9 @@ def test_a_name_in_a_token_gives_no_role(provider, keys):
         ({"aud": None}, "aud"),
         ({"sub": None}, "sub"),
         ({"sub": 7}, "sub"),
+        ({"sub": ""}, "sub"),
+        ({"sub": "n" * 257}, "sub"),
+        ({"sub": "a\0b"}, "sub"),
     ],
 )
 def test_wrong_claims_are_refused(provider, keys, changes, reason):

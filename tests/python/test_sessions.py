@@ -63,7 +63,7 @@ def test_one_session_is_ended_by_a_call(server, admin, alice, bob, items):
     assert new not in sessions(theirs, address), "a user is told of their own"
     assert "PermissionDenied" in kill(theirs, address, new).stderr
     assert "NotFound" in kill(mine, address, str(uuid.uuid4())).stderr
-    assert "InvalidArgument" in kill(mine, address, "the last one").stderr
+    assert "NotFound" in kill(mine, address, "the last one").stderr
 
     assert kill(mine, address, new).returncode == 0
     with pytest.raises(flight.FlightUnauthenticatedError):
@@ -78,7 +78,7 @@ def test_one_session_is_ended_by_a_call(server, admin, alice, bob, items):
     assert isinstance(runs.error, flight.FlightCancelledError), runs.error
     ended = "SELECT result FROM system.audit WHERE statement = 'KILL' AND \"user\" = '{}' ORDER BY at"
     done = [result for (result,) in alice.rows(ended.format(alice.name))]
-    assert done == ["NOT_FOUND", "INVALID_ARGUMENT", "OK"]
+    assert done == ["NOT_FOUND", "NOT_FOUND", "OK"]
     assert ("PERMISSION_DENIED",) in bob.rows(ended.format(bob.name))
 
 

@@ -242,23 +242,3 @@ def test_misspelt_names_get_the_nearest(alice, refused):
         alice.rows("SELECT * FROM information_schema.table")
     with pytest.raises(Exception):
         alice.change("INSERT INTO system.queries VALUES (1)")
-
-
-def test_show_tells_what_it_is_asked_for(admin, alice, namespace):
-    for name in ("apples", "pears", "APRICOTS"):
-        admin.change(f'CREATE TABLE {namespace}."{name}" (id BIGINT PRIMARY KEY, size INT, seeds INT)')
-    names = lambda sql: [row[-2] for row in alice.rows(sql)]
-    assert names(f"SHOW TABLES FROM {namespace}") == ["APRICOTS", "apples", "pears"]
-    assert names(f"SHOW TABLES IN {namespace} LIKE 'ap%'") == ["apples"]
-    assert names(f"SHOW TABLES FROM {namespace} ILIKE 'ap%'") == ["APRICOTS", "apples"]
-    assert namespace in [row[0] for row in alice.rows("SHOW TABLES LIKE 'pears'")]
-    columns = [row[0] for row in alice.rows(f"SHOW COLUMNS FROM {namespace}.apples LIKE 's%'")]
-    assert columns == ["size", "seeds"]
-    assert alice.rows(f"SHOW NAMESPACES LIKE '{namespace}'") == [(namespace,)]
-    assert alice.rows(f"DESCRIBE TABLE {namespace}.apples") == alice.rows(f"DESCRIBE {namespace}.apples")
-    assert "users" in names("SHOW TABLES FROM system")
-
-
-def test_show_tables_of_nowhere(alice, refused):
-    with refused("NotFound", "nowhere"):
-        alice.rows("SHOW TABLES FROM nowhere")

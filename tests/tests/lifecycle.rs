@@ -164,6 +164,36 @@ async fn polling_tells_how_far_a_query_has_come() {
 }
 
 #[tokio::test]
+async fn a_poll_that_is_given_up_leaves_nothing_running() {
+    let server = Server::dev();
+    let alice = server.client("alice").await;
+    // On a connection of its own, which ends with it.
+    let other = server.client("alice").await;
+    let polled = tokio::spawn(async move { poll(&other, descriptor(SILENT)).await.map(drop) });
+    until("it runs", async || !running(&alice, SILENT).await.is_empty()).await;
+    if !polled.is_finished() {
+        polled.abort();
+        until("the statement is gone", async || running(&alice, SILENT).await.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_what_runs_are_told() {
+    let server = Server::dev();
+    let (alice, admin) = (server.client("alice").await, server.client("admin").await);
+    execute(&admin, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    execute(&alice, "INSERT INTO t SELECT value FROM generate_series(1, 1000)").await;
+    let sql = "SELECT a.id FROM t a, generate_series(1, 10000000) b";
+    let mut stream = alice.query(sql).await.expect("rows");
+    stream.next().await.expect("a batch").expect("a batch");
+    let told = "SELECT tables FROM system.queries WHERE \"user\" = 'alice'";
+    assert_eq!(query(&admin, told).await, ["public.t"]);
+    let listed = admin.admin().list_queries(admin.request(ListQueriesRequest {})).await.expect("queries").into_inner();
+    let tables: Vec<_> = listed.queries.iter().filter(|query| query.user == "alice").map(|q| &q.tables).collect();
+    assert_eq!(tables, [&["public.t".to_owned()]]);
+}
+
+#[tokio::test]
 async fn a_polled_query_is_cancelled_by_its_flight_info() {
     let server = Server::dev();
     let (alice, bob) = (server.client("alice").await, server.client("bob").await);

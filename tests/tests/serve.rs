@@ -185,3 +185,26 @@ async fn a_client_that_never_reads_does_not_hold_up_the_end() {
     assert!(end.is_err(), "what was cut off does not pass for the whole");
     assert!(server.log().contains("cut off"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_computes_at_the_end_of_the_drain_is_cut_off_at_once() {
+    const SILENT: &str = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b
+                          WHERE a.value * b.value % 7 = 3";
+    let mut server = Setup::dev().arguments(&["--drain-timeout", "300ms"]).start();
+    let (alice, admin) = (server.client("alice").await, server.client("admin").await);
+    let running = tokio::spawn(async move {
+        let rows = alice.query(SILENT).await?;
+        rows.try_collect::<Vec<_>>().await
+    });
+    let states = "SELECT state FROM system.queries WHERE \"user\" = 'alice'";
+    while query(&admin, states).await != ["running"] {
+        tokio::task::yield_now().await;
+    }
+    let began = Instant::now();
+    server.ask_to_end();
+    assert_eq!(server.ended().code(), Some(0));
+    // A join yields for its stream, and not for the end of the threads; those were waited for, ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let code = running.await.expect("a task").err().and_then(|error| error.code());
+    assert!(matches!(code, Some(Code::Cancelled | Code::Unavailable)), "{code:?}");
+}

@@ -62,8 +62,22 @@ impl From<DataFusionError> for Error {
                 "{} at Line: {}, Column: {}",
                 converted.message, span.start.line, span.start.column
             )),
-            None => converted,
+            None => Self { lacks: lacks(&error), ..converted },
         }
+    }
+}
+
+/// DataFusion says of some clauses alone (SELECT, WHERE) where in them a column is named that is not there.
+fn lacks(error: &DataFusionError) -> Option<Box<str>> {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => lacks(inner),
+        DataFusionError::Shared(inner) => lacks(inner),
+        DataFusionError::Collection(errors) => errors.first().and_then(lacks),
+        DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => Some(field.name.as_str().into()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -85,6 +99,10 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         }
         DataFusionError::Plan(message) | DataFusionError::Substrait(message) => Error::invalid(told(message)),
         DataFusionError::NotImplemented(message) => Error::invalid(format!("not supported: {}", told(message))),
+        // Only the end of the process takes a task from a stream that still reads it.
+        DataFusionError::Execution(message) if message.starts_with("Non Panic Task error") => {
+            Error::new(ErrorKind::Unavailable, "the server ended while the statement ran")
+        }
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => Error::invalid(told(message)),
         DataFusionError::ResourcesExhausted(message) => Error::new(ErrorKind::ResourceExhausted, told(message)),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),

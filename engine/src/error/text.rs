@@ -71,7 +71,8 @@ pub(super) fn of_regex(message: &str) -> Option<String> {
         return Some("the regular expression is too large".to_owned());
     }
     let at = message.find("regex parse error:")?;
-    let reason = message[at..].rsplit_once("error: ").map_or("", |(_, reason)| reason.trim_end());
+    let reason = message[at..].rsplit_once("error: ").map_or("", |(_, reason)| reason);
+    let reason = reason.lines().next().unwrap_or_default();
     Some(format!("a regular expression is wrong: {reason}"))
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn dumps_become_names() {
-        assert_eq!(told("is not valid Substring { expr: Value(\"a}\"), from: None }"), "is not valid Substring");
+        assert_eq!(told("is not valid Substring { expr: Value(\"a}\\\"}\"), from: None }"), "is not valid Substring");
         let outer = "does not support OuterReferenceColumn(Field { name: \"k\" }, Column { x: 1 }) here";
         assert_eq!(told(outer), "does not support OuterReferenceColumn here");
         for kept in ["cast to Decimal128(10, 2)", "sum(Int64) of {a}", "'x(' é {", "Timestamp(µs, \"UTC\")"] {
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_expression_is_not_repeated() {
-        let told = of_regex("regex parse error:\n    secret(\n    ^\nerror: unclosed group").unwrap();
+        let told = of_regex("regex parse error:\n    secret(\n    ^\nerror: unclosed group\n~~~~\n)").unwrap();
         assert_eq!(told, "a regular expression is wrong: unclosed group");
         assert_eq!(of_regex("another error: x"), None);
     }

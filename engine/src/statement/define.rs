@@ -210,8 +210,11 @@ pub(super) fn namespace_of(parts: &[String]) -> Result<String> {
 
 fn from_set(set: Set) -> Result<Definition> {
     match set {
-        Set::SingleAssignment { scope: Some(ContextModifier::Local | ContextModifier::Global), .. } => {
-            Err(Error::unimplemented("SET works for the session: neither LOCAL, for a transaction, nor GLOBAL"))
+        Set::SingleAssignment { scope: Some(ContextModifier::Local), .. } | Set::SetTimeZone { local: true, .. } => {
+            Err(Error::unimplemented("SET LOCAL is not there: a setting lasts for the session; RESET takes it back"))
+        }
+        Set::SingleAssignment { scope: Some(ContextModifier::Global), .. } => {
+            Err(Error::unimplemented("SET GLOBAL is not there: settings are those of a session"))
         }
         Set::SingleAssignment { variable, values, .. } => {
             let [value] = values.as_slice() else {
@@ -219,9 +222,6 @@ fn from_set(set: Set) -> Result<Definition> {
             };
             let name = parts(&variable)?.join(".");
             Ok(Definition::Set { name, value: text(value)? })
-        }
-        Set::SetTimeZone { local: true, .. } => {
-            Err(Error::unimplemented("SET TIME ZONE works for the session, not for a transaction (LOCAL)"))
         }
         Set::SetTimeZone { value, .. } => Ok(Definition::Set { name: "timezone".into(), value: text(&value)? }),
         _ => Err(Error::invalid("SET takes one name and one value, as in SET timezone = 'UTC'")),

@@ -6,7 +6,8 @@ use arrow::{
     compute::{filter_record_batch, ilike, like},
 };
 use datafusion::sql::sqlparser::ast::{
-    ShowStatementFilter as Filter, ShowStatementFilterPosition as Position, ShowStatementOptions,
+    ShowStatementFilter as Filter, ShowStatementFilterPosition as Position, ShowStatementIn,
+    ShowStatementInParentType as In, ShowStatementOptions,
 };
 
 use crate::{
@@ -20,12 +21,21 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub fn of(options: ShowStatementOptions) -> Result<Self> {
+    /// `more`: words before the name of what is shown, such as FULL.
+    pub fn of(options: ShowStatementOptions, more: bool) -> Result<Self> {
+        if more {
+            return Err(Error::unimplemented("SHOW takes no TERSE, HISTORY, EXTENDED, FULL or EXTERNAL"));
+        }
         if options.starts_with.is_some() || options.limit.is_some() || options.limit_from.is_some() {
             return Err(Error::unimplemented("SHOW takes FROM and LIKE; for more, query the tables of system"));
         }
-        let within = options.show_in.and_then(|show_in| show_in.parent_name);
-        let within = within.map(|name| parts(&name)).transpose()?;
+        let within = match options.show_in {
+            None => None,
+            Some(ShowStatementIn {
+                parent_type: None | Some(In::Schema | In::Table), parent_name: Some(name), ..
+            }) => Some(parts(&name)?),
+            Some(_) => return Err(Error::unimplemented("SHOW takes FROM and the name of a namespace or table")),
+        };
         let like = match options.filter_position {
             None => None,
             Some(Position::Infix(filter) | Position::Suffix(filter)) => Some(pattern(filter)?),

@@ -67,15 +67,16 @@ impl Utility {
 
     pub fn from_sql(ast: Ast) -> Result<Self> {
         match ast {
-            Ast::ShowTables { show_options, .. } => {
-                let Shown { within, like } = Shown::of(show_options)?;
+            Ast::ShowTables { terse, history, extended, full, external, show_options } => {
+                let more = terse || history || extended || full || external;
+                let Shown { within, like } = Shown::of(show_options, more)?;
                 Ok(Self::ShowTables { within, like })
             }
-            Ast::ShowSchemas { show_options, .. } => match Shown::of(show_options)? {
+            Ast::ShowSchemas { terse, history, show_options } => match Shown::of(show_options, terse || history)? {
                 Shown { within: None, like } => Ok(Self::ShowNamespaces(like)),
                 Shown { within: Some(_), .. } => Err(Error::unimplemented("SHOW SCHEMAS takes no FROM")),
             },
-            Ast::ShowColumns { show_options, .. } => match Shown::of(show_options)? {
+            Ast::ShowColumns { extended, full, show_options } => match Shown::of(show_options, extended || full)? {
                 Shown { within: Some(table), like } => Ok(Self::ShowColumns(table, like)),
                 Shown { within: None, .. } => Err(Error::invalid("SHOW COLUMNS takes FROM and a table")),
             },

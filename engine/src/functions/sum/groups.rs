@@ -53,12 +53,7 @@ impl GroupsAccumulator for Groups {
         self.inner.state(emit_to)
     }
 
-    fn merge_batch(
-        &mut self,
-        states: &[ArrayRef],
-        groups: &[usize],
-        total: usize,
-    ) -> Result<()> {
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
         self.inner.merge_batch(states, groups, total)
     }
 

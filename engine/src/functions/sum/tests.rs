@@ -16,7 +16,9 @@ async fn a_sum_that_does_not_fit_is_an_error_and_what_is_met_on_the_way_is_not()
     world.run("CREATE TABLE t (id BIGINT PRIMARY KEY, g INT, v BIGINT, u BIGINT UNSIGNED, n INT)").await;
     let (most, all) = (i64::MAX, u64::MAX);
     world
-        .run(&format!("INSERT INTO t VALUES (1, 1, {most}, {all}, NULL), (2, 1, {most}, 1, NULL), (3, 1, -{most}, 0, 4)"))
+        .run(&format!(
+            "INSERT INTO t VALUES (1, 1, {most}, {all}, NULL), (2, 1, {most}, 1, NULL), (3, 1, -{most}, 0, 4)"
+        ))
         .await;
     for fits in [
         "SELECT sum(v) FROM t",
@@ -42,6 +44,9 @@ async fn a_sum_that_does_not_fit_is_an_error_and_what_is_met_on_the_way_is_not()
             other => other.err(),
         };
         let error = error.unwrap_or_else(|| panic!("{exceeds} has an answer"));
-        assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("overflow"), "{exceeds}: {error}");
+        assert!(
+            error.kind() == ErrorKind::InvalidArgument && error.message().contains("overflow"),
+            "{exceeds}: {error}"
+        );
     }
 }

@@ -1,12 +1,15 @@
 //! Defaults of columns, checked when they are declared: one that no row could take would be found by those who insert.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     datatypes::{DataType, Schema},
 };
 use datafusion::{
     common::{DFSchema, tree_node::TreeNode},
-    logical_expr::{Expr as Planned, ExprSchemable, LogicalPlanBuilder},
+    logical_expr::{Expr as Planned, ExprSchemable, simplify::SimplifyContext},
+    optimizer::simplify_expressions::ExprSimplifier,
     sql::sqlparser::ast::Expr,
 };
 
@@ -23,11 +26,14 @@ pub(super) fn check(context: &Context, ast: Expr, data_type: &DataType) -> Resul
     if let Some(what) = refused {
         return Err(Error::invalid(format!("{what} is no default: it must have one value for each new row")));
     }
-    let value = value.cast_to(data_type, &DFSchema::empty())?.alias("value");
-    // The optimizer gives now() its time.
-    let plan = context.state().optimize(&LogicalPlanBuilder::empty(true).project([value])?.build()?)?;
-    let Some(value) = plan.expressions().pop() else { return Ok(()) };
-    let value = context.state().create_physical_expr(value.unalias(), &DFSchema::empty())?;
+    let empty = Arc::new(DFSchema::empty());
+    let value = value.cast_to(data_type, &empty)?;
+    // As the optimizer would: it is that which gives now() its time.
+    let moment = SimplifyContext::builder().with_schema(Arc::clone(&empty));
+    let moment = moment.with_config_options(Arc::clone(context.state().config_options())).with_current_time().build();
+    let simplifier = ExprSimplifier::new(moment);
+    let value = simplifier.simplify(simplifier.coerce(value, &empty)?)?;
+    let value = context.state().create_physical_expr(value, &empty)?;
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &options)?;
     value.evaluate(&row)?;
