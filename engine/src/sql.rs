@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 mod depth;
+pub(crate) mod exact;
 pub(crate) mod execute_as;
 mod merges;
 mod queries;
@@ -129,6 +130,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     queries::settle(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
+    exact::in_casts(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {
         insert.table_alias = Some(TableAliasWithoutColumns { explicit: true, alias });

@@ -136,3 +136,18 @@ def test_types_named_in_sql(admin, namespace):
     # A TIMESTAMP without precision may be of microseconds (PostgreSQL) or nanoseconds (DataFusion).
     got["TIMESTAMP"] = got["TIMESTAMP"].replace("ns", "us")
     assert got == {name: str(type) for name, type in SQL_TYPES.items()}
+
+
+def test_decimals_keep_the_digits_that_are_written(alice, admin, namespace):
+    t = f"{namespace}.prices"
+    admin.change(f"CREATE TABLE {t} (id BIGINT PRIMARY KEY, price DECIMAL(30, 10) DEFAULT 0.30000000000000004)")
+    most, less = "12345678901234567890.1234567891", "-0.1234567891"
+    alice.change(f"INSERT INTO {t} VALUES (1, {most}), (2, {less}), (3, DEFAULT), (4, 1e3), (5, NULL), (6, 7)")
+    alice.change(f"INSERT INTO {t} VALUES (7, 0) ON CONFLICT (id) DO UPDATE SET price = 1")
+    alice.change(f"UPDATE {t} SET price = {most} WHERE id = 7")
+    alice.change(f"MERGE INTO {t} USING (SELECT 8 AS id) s ON {t}.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (8, {most})")
+    exact = {1: most, 2: less, 3: "0.3", 4: "1000", 6: "7", 7: most, 8: most}
+    read = dict(alice.rows(f"SELECT id, price FROM {t}"))
+    assert read == {id: Decimal(text) for id, text in exact.items()} | {5: None}
+    both = f"SELECT CAST({most} AS DECIMAL(30, 10)), ({less})::NUMERIC(30, 10), 0.125::DECIMAL(10, 2), 0.5"
+    assert alice.rows(both) == [(Decimal(most), Decimal(less), Decimal("0.13"), 0.5)]

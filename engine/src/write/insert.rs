@@ -22,7 +22,7 @@ use crate::{
     Error, Result,
     context::Context,
     grants::Privilege,
-    sql::{is_default_keyword, normalize, parts, quoted},
+    sql::{exact, is_default_keyword, normalize, parts, quoted},
     table::filled_name,
 };
 
@@ -71,7 +71,7 @@ pub(super) fn proposed(context: &Context, table: &Arc<TableDef>, insert: &Insert
         insert.source = Some(default_values()?);
     }
     check_columns(table, &mut insert)?;
-    replace_default_keywords(table, &mut insert)?;
+    settle_values(table, &mut insert)?;
     context.tables.set_filled(table, defaults(context, table)?);
     insert.table = TableObject::TableName(ObjectName::from(filled_name(table).map(quoted).to_vec()));
     let LogicalPlan::Dml(dml) = context.plan(Ast::Insert(insert))? else {
@@ -111,17 +111,19 @@ fn default_values() -> Result<Box<Query>> {
     parsed.map_err(|_| Error::internal("the parser does not know VALUES"))
 }
 
-/// `DEFAULT` as a value.
-fn replace_default_keywords(table: &TableDef, insert: &mut Insert) -> Result<()> {
+/// `DEFAULT` as a value, and decimals with all their digits.
+fn settle_values(table: &TableDef, insert: &mut Insert) -> Result<()> {
     let Some(source) = &mut insert.source else {
         return Err(Error::invalid("INSERT takes VALUES or a query"));
     };
     let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
     for row in &mut values.rows {
         for (value, column) in row.content.iter_mut().zip(&insert.columns) {
+            let column = column_index(table, column)?;
             if is_default_keyword(value) {
-                *value = super::plan::default_of(table, column_index(table, column)?)?;
+                *value = super::plan::default_of(table, column)?;
             }
+            exact::for_column(value, table.columns[column].field.data_type());
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::{
     checks::Checks,
     context::Context,
     grants::Privilege,
-    sql::{is_default_keyword, is_system_column, normalize, quoted},
+    sql::{exact, is_default_keyword, is_system_column, normalize, quoted},
 };
 
 /// The query of a statement that writes, and what its rows mean.
@@ -174,7 +174,8 @@ pub(super) fn update(context: &Context, update: &Update) -> Result<WritePlan> {
     }
     let mut projection = target.old_columns();
     for (i, (column, value)) in assigned.iter().enumerate() {
-        let value = if is_default_keyword(value) { default_of(&target.table, *column)? } else { value.clone() };
+        let mut value = if is_default_keyword(value) { default_of(&target.table, *column)? } else { value.clone() };
+        exact::for_column(&mut value, target.table.columns[*column].field.data_type());
         projection.push(SelectItem::ExprWithAlias { expr: value, alias: quoted(&format!("new {i}")) });
     }
     projection.extend(target.row_id());

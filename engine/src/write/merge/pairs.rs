@@ -15,7 +15,7 @@ use super::{Action, Key, Merge, Repeated};
 use crate::{
     Error, Result,
     context::Context,
-    sql::is_default_keyword,
+    sql::{exact, is_default_keyword},
     write::{
         plan::{Effect, ROW_ID, WritePlan, default_of},
         target::TargetTable,
@@ -177,7 +177,10 @@ impl<'a> Pairs<'a> {
     fn value(&self, value: NewValue, column: usize, schema: &DFSchema) -> Result<PlanExpr> {
         let mut value = match value {
             NewValue::Of(expr) if is_default_keyword(&expr) => return self.value(NewValue::Default, column, schema),
-            NewValue::Of(expr) => self.over(expr, schema)?,
+            NewValue::Of(mut expr) => {
+                exact::for_column(&mut expr, self.table.columns[column].field.data_type());
+                self.over(expr, schema)?
+            }
             NewValue::Source(column) => PlanExpr::Column(column),
             NewValue::Default => self.over(default_of(&self.table, column)?, &DFSchema::empty())?,
         };
