@@ -11,6 +11,7 @@ pub(crate) mod redact;
 pub(crate) mod repeated;
 pub(crate) mod types;
 mod unserved;
+mod using;
 pub(crate) mod wildcard;
 
 use datafusion::sql::sqlparser::{
@@ -128,6 +129,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     }
     unserved::check(&ast)?;
     queries::settle(&mut ast)?;
+    using::merge(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
     exact::in_casts(&mut ast);

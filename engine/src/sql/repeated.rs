@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement};
 
-use super::{normalize, quoted};
+use super::{is_system_column, normalize, quoted};
 
 /// Begins the names that are made here. Whoever writes one has the name that it stands for.
 const MARK: char = '\u{1}';
@@ -59,7 +59,9 @@ fn rename_in_select(select: &mut Select) {
         let Some(key) = key(item) else { continue };
         let is_column = matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
         let first = *seen.entry(key).or_insert(at);
-        if first == at && !(has_wildcard && is_column) {
+        // A wildcard lists no system column.
+        let may_be_listed = has_wildcard && is_column && !named(item).is_some_and(|name| is_system_column(&name));
+        if first == at && !may_be_listed {
             continue;
         }
         let name = match named(item) {
@@ -119,3 +121,6 @@ pub(crate) fn names<'a>(of: impl IntoIterator<Item = &'a String>) -> Vec<String>
     }
     names
 }
+
+#[cfg(test)]
+mod tests;
