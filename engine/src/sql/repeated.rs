@@ -15,8 +15,10 @@ const MARK: char = '\u{1}';
 
 /// Gives what repeats a name one of its own.
 pub(super) fn rename(statement: &mut Statement) {
-    if let Statement::Query(query) = statement {
-        rename_in(query);
+    match statement {
+        Statement::Query(query) => rename_in(query),
+        Statement::Explain { statement, .. } => rename(statement),
+        _ => {}
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query,
-        Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
-        WildcardAdditionalOptions,
+        Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, NamedWindowDefinition,
+        ObjectName, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+        TableFactor, TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
     },
     dialect::GenericDialect,
     parser::Parser,
@@ -72,6 +72,11 @@ struct Merged {
 }
 
 fn merge_in_select(select: &mut Select) -> Result<Vec<Merged>> {
+    if select.from.iter().any(holds_outer) {
+        return Err(Error::unimplemented(
+            "RIGHT JOIN … USING and FULL JOIN … USING do not stand in parentheses; write ON a.id = b.id there",
+        ));
+    }
     let joins = || select.from.iter().flat_map(|item| &item.joins);
     let Some((constraint, is_full)) = joins().find_map(|join| outer(&join.join_operator)) else {
         return Ok(Vec::new());
@@ -108,7 +113,23 @@ fn merge_in_select(select: &mut Select) -> Result<Vec<Merged>> {
     if let GroupByExpr::Expressions(by, _) = &mut select.group_by {
         by.iter_mut().for_each(|expr| names.put(expr));
     }
+    if let Some(Distinct::On(by)) = &mut select.distinct {
+        by.iter_mut().for_each(|expr| names.put(expr));
+    }
+    for NamedWindowDefinition(_, window) in &mut select.named_window {
+        let _ = window.visit(&mut names);
+    }
     Ok(names.merged)
+}
+
+/// Whether such a join stands in parentheses.
+fn holds_outer(item: &TableWithJoins) -> bool {
+    std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation)).any(|factor| match factor {
+        TableFactor::NestedJoin { table_with_joins: inner, .. } => {
+            inner.joins.iter().any(|join| outer(&join.join_operator).is_some()) || holds_outer(inner)
+        }
+        _ => false,
+    })
 }
 
 /// Of a join that may have rows without a left side and merges columns; and whether it may also have some without a right one.

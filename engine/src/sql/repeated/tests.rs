@@ -21,6 +21,7 @@ async fn columns_of_a_result_may_share_a_name() {
         assert_eq!(told.join("|"), names, "{sql}");
         assert_eq!(world.rows(sql).await, [row], "{sql}");
     }
+    world.run("EXPLAIN SELECT id, id FROM t").await;
 }
 
 #[tokio::test]

@@ -27,6 +27,14 @@ async fn the_merged_column_is_of_the_side_that_has_a_row() {
         ),
         ("SELECT v FROM a FULL JOIN b USING (id) ORDER BY id DESC", vec!["null", "20", "10"]),
         ("SELECT id FROM a RIGHT JOIN b USING (id) ORDER BY id", vec!["2", "3"]),
+        (
+            "SELECT count(*) FROM (SELECT DISTINCT ON (id) w FROM a FULL JOIN (SELECT id + 2 AS id, w FROM b) c USING (id)) d",
+            vec!["4"],
+        ),
+        (
+            "SELECT id, count(*) OVER n FROM a FULL JOIN (SELECT id + 2 AS id, w FROM b) c USING (id) WINDOW n AS (PARTITION BY id) ORDER BY id",
+            vec!["1|1", "2|1", "4|1", "5|1"],
+        ),
         ("SELECT id, v, w FROM a RIGHT JOIN b USING (id) WHERE id = 3", vec!["3|null|300"]),
         ("SELECT * FROM a RIGHT JOIN b USING (id) ORDER BY id", vec!["2|20|200", "3|null|300"]),
         ("SELECT id FROM a LEFT JOIN b USING (id) ORDER BY id", vec!["1", "2"]),
@@ -45,6 +53,7 @@ async fn what_is_not_done_is_said() {
     for sql in [
         "SELECT * FROM a NATURAL FULL JOIN b",
         "SELECT * FROM a FULL JOIN b USING (id) FULL JOIN b c USING (id)",
+        "SELECT id FROM (a FULL JOIN b USING (id))",
         "SELECT id FROM a INTERSECT ALL SELECT id FROM b",
         "SELECT id FROM a EXCEPT ALL SELECT id FROM b",
     ] {
