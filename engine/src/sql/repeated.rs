@@ -2,7 +2,7 @@
 //! them and Arrow does, but DataFusion's projections do not; so what repeats a name is given one that is unlike any other,
 //! from which [`names`] makes the one that it has outside.
 //!
-//! Only of the query whose rows are the result: a table, also one that is selected from, tells its columns apart.
+//! Only of the query whose rows are the result, or are inserted: a table, also one that is selected from, tells its columns apart.
 
 use std::collections::HashMap;
 
@@ -18,6 +18,8 @@ pub(super) fn rename(statement: &mut Statement) {
     match statement {
         Statement::Query(query) => rename_in(query),
         Statement::Explain { statement, .. } => rename(statement),
+        // Its columns are taken by their places.
+        Statement::Insert(insert) => insert.source.iter_mut().for_each(|source| rename_in(source)),
         _ => {}
     }
 }

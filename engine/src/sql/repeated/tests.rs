@@ -22,6 +22,9 @@ async fn columns_of_a_result_may_share_a_name() {
         assert_eq!(world.rows(sql).await, [row], "{sql}");
     }
     world.run("EXPLAIN SELECT id, id FROM t").await;
+    world.run("INSERT INTO t SELECT id + 1, id + 1 FROM t").await;
+    world.run("INSERT INTO t (v, id) SELECT v, v FROM t WHERE id = 1 ON CONFLICT (id) DO UPDATE SET v = 7").await;
+    assert_eq!(world.rows("SELECT * FROM t ORDER BY id").await, ["1|2", "2|7"]);
 }
 
 #[tokio::test]
