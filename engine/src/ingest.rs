@@ -12,7 +12,7 @@ use arrow::{
 use datafusion::{execution::memory_pool::MemoryConsumer, logical_expr::LogicalPlan};
 use futures::StreamExt;
 use insula_storage::{
-    TableDef, TableKind, WriteSet,
+    TableDef, TableKind,
     load::{Mode, Scope},
     table::stored_type,
 };
@@ -100,7 +100,7 @@ async fn gather_within(
     context.tables.require(table, Privilege::Insert)?;
     let shape = Shape::new(&context, table, schema, mismatch)?;
     let room = turn.room()?;
-    let mut set = WriteSet::new(Arc::clone(table), context.tables.owner(table));
+    let mut set = request.engine.store().write_set(table, context.tables.owner(table));
     let memory = MemoryConsumer::new("ingest").register(&context.pool());
     while let Some(batch) = batches.next().await.transpose()? {
         request.running.took(&batch);

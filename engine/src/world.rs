@@ -26,7 +26,7 @@ impl World {
     /// With another store than it would have.
     pub async fn with(store: impl FnOnce(StoreConfig) -> StoreConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(StoreConfig::new(directory.path().to_owned()));
+        let store = store(StoreConfig { chunk_rows: 4, ..StoreConfig::new(directory.path().to_owned()) });
         let config = EngineConfig {
             store,
             memory_limit: 64 << 20,

@@ -319,7 +319,7 @@ async fn collect(
     returned: &mut Returned,
 ) -> Result<(WriteSet, MemoryReservation)> {
     let owner = context.tables.owner(plan.table());
-    let mut set = WriteSet::new(Arc::clone(plan.table()), owner);
+    let mut set = request.engine.store().write_set(plan.table(), owner);
     let memory = MemoryConsumer::new("write").register(&context.pool());
     for execution in executions.queries {
         let mut rows = query::rows(context, &execution).await?;

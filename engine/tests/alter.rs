@@ -109,7 +109,7 @@ struct World {
 }
 
 async fn open(dir: &Path) -> Arc<Engine> {
-    let store = StoreConfig::new(dir.to_path_buf());
+    let store = StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.to_path_buf()) };
     let config = EngineConfig {
         store,
         memory_limit: 256 << 20,

@@ -27,7 +27,7 @@ type Who = (Identity, Arc<Session>);
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = StoreConfig::new(dir.path().to_path_buf());
+        let store = StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.path().to_path_buf()) };
         let transactions = Default::default();
         let config = EngineConfig {
             store,

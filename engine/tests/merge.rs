@@ -141,7 +141,7 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = EngineConfig {
-            store: StoreConfig::new(dir.path().to_path_buf()),
+            store: StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.path().to_path_buf()) },
             memory_limit: 256 << 20,
             transactions: Default::default(),
             limits: Default::default(),

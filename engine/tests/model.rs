@@ -55,7 +55,7 @@ struct World {
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
 async fn open(dir: &std::path::Path) -> Arc<Engine> {
-    let store = StoreConfig::new(dir.to_path_buf());
+    let store = StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.to_path_buf()) };
     let config = EngineConfig {
         store,
         memory_limit: 256 << 20,

@@ -32,7 +32,7 @@ impl World {
     /// With the tables `t (k BIGINT PRIMARY KEY, v BIGINT)` and `log (v BIGINT)`.
     async fn with(transactions: TransactionLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = StoreConfig::new(dir.path().to_path_buf());
+        let store = StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.path().to_path_buf()) };
         let config = EngineConfig {
             store,
             memory_limit: 256 << 20,

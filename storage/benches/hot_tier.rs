@@ -1,6 +1,7 @@
-//! What the hot tier costs: commit, scan (decoded and recalled), point get; and the same rows as compressed Arrow IPC
-//! chunks, the way not taken, for comparison. `INSULA_BENCH_ROWS` sets the rows (default: a year of flights),
-//! `INSULA_BENCH_BATCH` how many of them a statement has (default: 8192). `cargo bench --workspace --bench hot_tier`.
+//! What the hot tier costs: commit, scan (decoded and recalled), point get, flush; of rows that lie apart, and of rows in
+//! chunks. `INSULA_BENCH_ROWS` sets the rows (default: a year of flights), `INSULA_BENCH_BATCH` how many of them a
+//! statement has (default: 8192), `INSULA_BENCH_CHUNK` how many make a chunk.
+//! `cargo bench --workspace --bench hot_tier`.
 
 use std::{
     hint::black_box,
@@ -11,18 +12,10 @@ use std::{
 
 use arrow::{
     array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    compute::concat_batches,
     datatypes::{DataType, Field, TimeUnit},
-    ipc::{
-        CompressionType,
-        reader::StreamReader,
-        writer::{IpcWriteOptions, StreamWriter},
-    },
 };
 use insula_proto::UserNo;
-use insula_storage::{
-    KeyBounds, KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions, WriteSet,
-};
+use insula_storage::{KeyBounds, KeyCodec, NewColumn, NewTable, Store, StoreConfig, TableDef, TableKind, TableOptions};
 
 /// Rows that a scan is asked for at a time.
 const BATCH: usize = 8192;
@@ -135,22 +128,25 @@ fn main() {
     let (rows, batch) = (number("INSULA_BENCH_ROWS", 336_776), number("INSULA_BENCH_BATCH", 8192));
     let dir = tempfile::tempdir().expect("a directory");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(rows_as_they_are(&dir.path().join("rows"), rows, batch));
-    as_chunks(&dir.path().join("chunks"), rows, batch);
+    let chunk_rows = number("INSULA_BENCH_CHUNK", StoreConfig::new(dir.path().into()).chunk_rows);
+    for (name, chunk_rows) in [("apart", usize::MAX), ("chunks", chunk_rows)] {
+        runtime.block_on(run(name, &dir.path().join(name), chunk_rows, rows, batch));
+    }
 }
 
-async fn rows_as_they_are(dir: &Path, rows: usize, size: usize) {
-    let store = Store::open(StoreConfig::new(dir.to_owned())).await.expect("opens");
+async fn run(variant: &str, dir: &Path, chunk_rows: usize, rows: usize, size: usize) {
+    let config = StoreConfig { chunk_rows, ..StoreConfig::new(dir.to_owned()) };
+    let store = Store::open(config).await.expect("opens");
     let table = store.create_table(new_table()).await.expect("a table");
     let cost = Cost::begin();
     for from in (0..rows).step_by(size) {
         let lock = store.lock(&table, USER).await;
-        let mut set = WriteSet::new(Arc::clone(&table), USER);
+        let mut set = store.write_set(&table, USER);
         set.insert(&batch(&table, from, size.min(rows - from))).expect("encodes");
         store.commit(&lock, set).await.expect("commits");
     }
-    println!("rows: commit of {rows} rows in batches of {size}: {}", cost.tell());
-    println!("rows: {} MB on disk (log and files)", bytes_below(&dir.join("hot")) >> 20);
+    println!("{variant}: commit of {rows} rows in batches of {size}: {}", cost.tell());
+    println!("{variant}: {} MB on disk (log and files)", bytes_below(&dir.join("hot")) >> 20);
 
     let all: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
     let few = [table.first_declared(), table.first_declared() + 9];
@@ -163,24 +159,24 @@ async fn rows_as_they_are(dir: &Path, rows: usize, size: usize) {
             let take = if recall { usize::MAX } else { rows / BATCH };
             black_box(scan.take(take).map(|batch| batch.expect("rows").num_rows()).sum::<usize>());
         };
-        println!("rows: scan of {name}, decoded: {:?}", median(|| scan(false)));
+        println!("{variant}: scan of {name}, decoded: {:?}", median(|| scan(false)));
         let slice = store.view().slice(&table, USER).expect("a slice");
         slice.hot(projection, BATCH, false).expect("a scan").for_each(drop);
         let recalled = slice.hot(projection, BATCH, false).expect("a scan").is_quick();
         if recalled {
-            println!("rows: scan of {name}, recalled: {:?}", median(|| scan(true)));
+            println!("{variant}: scan of {name}, recalled: {:?}", median(|| scan(true)));
         } else {
-            println!("rows: scan of {name}: larger than its part of the cache");
+            println!("{variant}: scan of {name}: larger than its part of the cache");
         }
     }
-    point_gets(&store, &table, &all, rows);
+    point_gets(variant, &store, &table, &all, rows);
     let cost = Cost::begin();
     store.flush(table.id).await.expect("flushes");
-    println!("rows: flush: {}", cost.tell());
+    println!("{variant}: flush: {}", cost.tell());
     store.close().await.expect("closes");
 }
 
-fn point_gets(store: &Arc<Store>, table: &Arc<TableDef>, all: &[usize], rows: usize) {
+fn point_gets(variant: &str, store: &Arc<Store>, table: &Arc<TableDef>, all: &[usize], rows: usize) {
     let codec = KeyCodec::new(table).expect("a codec");
     let gets = 1000;
     let keys: Vec<KeyBounds> = (0..gets)
@@ -197,60 +193,5 @@ fn point_gets(store: &Arc<Store>, table: &Arc<TableDef>, all: &[usize], rows: us
             assert_eq!(found.sum::<usize>(), 1);
         }
     });
-    println!("rows: point get: {:?} (view, slice and all columns)", time / gets as u32);
-}
-
-/// The same rows as one value a batch: encoded, put into a database of its own with a sync each, and read back.
-fn as_chunks(dir: &Path, rows: usize, size: usize) {
-    let table = {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let scratch = dir.with_extension("scratch");
-        runtime.block_on(async {
-            let store = Store::open(StoreConfig::new(scratch)).await.expect("opens");
-            let table = store.declare_table(new_table()).expect("a table");
-            store.close().await.expect("closes");
-            table
-        })
-    };
-    let mut options = rocksdb::Options::default();
-    options.create_if_missing(true);
-    let db = rocksdb::DB::open(&options, dir).expect("opens");
-    let mut synced = rocksdb::WriteOptions::default();
-    synced.set_sync(true);
-    let lz4 = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).expect("lz4");
-    let codec = KeyCodec::new(&table).expect("a codec");
-    let cost = Cost::begin();
-    for from in (0..rows).step_by(size) {
-        let rows = batch(&table, from, size.min(rows - from));
-        // The keys have to be made and looked at all the same: are they ascending, does one come twice.
-        let keys = codec.encode(&[Arc::clone(rows.column(0))]).expect("keys");
-        assert!((1..keys.len()).all(|i| keys.row(i - 1) < keys.row(i)));
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), lz4.clone()).expect("a writer");
-        writer.write(&rows).expect("encodes");
-        let value = writer.into_inner().expect("a chunk");
-        black_box(crc32fast::hash(&value));
-        db.put_opt((from as u64).to_be_bytes(), value, &synced).expect("commits");
-    }
-    println!("chunks: commit of {rows} rows in batches of {size}: {}", cost.tell());
-    println!("chunks: {} MB on disk (log and files)", bytes_below(dir) >> 20);
-    let read = |projection: Option<Vec<usize>>| {
-        let chunks = db.iterator(rocksdb::IteratorMode::Start).map(|item| item.expect("a chunk").1);
-        let read = |value: Box<[u8]>| {
-            black_box(crc32fast::hash(&value));
-            let reader = StreamReader::try_new(&value[..], projection.clone()).expect("a reader");
-            let batches: Vec<RecordBatch> = reader.map(|batch| batch.expect("rows")).collect();
-            concat_batches(&batches[0].schema(), &batches).expect("a batch").num_rows()
-        };
-        assert_eq!(chunks.map(read).sum::<usize>(), rows);
-    };
-    println!("chunks: scan of all columns: {:?}", median(|| read(None)));
-    println!("chunks: scan of 2 columns: {:?}", median(|| read(Some(vec![0, 9]))));
-    println!(
-        "chunks: one chunk, as a point get has to: {:?}",
-        median(|| {
-            let value = db.get(0u64.to_be_bytes()).expect("reads").expect("a chunk");
-            let reader = StreamReader::try_new(&value[..], None).expect("a reader");
-            black_box(reader.map(|batch| batch.expect("rows").num_rows()).sum::<usize>());
-        })
-    );
+    println!("{variant}: point get: {:?} (view, slice and all columns)", time / gets as u32);
 }

@@ -9,6 +9,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("hot_key", crate::hot::fuzz::key),
     ("hot_value", crate::hot::fuzz::value),
+    ("chunk", crate::hot::fuzz::chunk),
     ("table_record", crate::hot::fuzz::table),
     ("user_index", crate::cold::fuzz::user_index),
     ("deletion_vector", crate::cold::fuzz::deletion_vector),

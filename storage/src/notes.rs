@@ -34,7 +34,13 @@ pub(crate) async fn open_with(directory: &Path, file_bytes: u64) -> Arc<Store> {
 
 /// What a flush leaves behind is looked at, so nothing compacts it meanwhile.
 pub(crate) fn config(directory: &Path, file_bytes: u64) -> StoreConfig {
-    StoreConfig { file_bytes, min_free_bytes: 0, compaction: false, ..StoreConfig::new(directory.into()) }
+    StoreConfig {
+        file_bytes,
+        min_free_bytes: 0,
+        compaction: false,
+        chunk_rows: 2,
+        ..StoreConfig::new(directory.into())
+    }
 }
 
 /// Stands still until it is set.
@@ -78,7 +84,7 @@ pub(crate) fn batch(table: &TableDef, rows: &[(i64, &str)]) -> RecordBatch {
 
 pub(crate) async fn write(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, fill: impl FnOnce(&mut WriteSet)) {
     let lock = store.lock(table, user).await;
-    let mut set = WriteSet::new(Arc::clone(table), user);
+    let mut set = store.write_set(table, user);
     fill(&mut set);
     store.commit(&lock, set).await.unwrap();
 }

@@ -32,6 +32,7 @@ use crate::{
     flush::{Flusher, Turn, recover, scheduler::Scheduler},
     hot::{
         self,
+        chunk::CHUNK_ROWS,
         committer::{Committer, FIRST_GENERATION, Rows, Stamped},
         db::{Batch, Db, Family},
         decoded::DecodedCache,
@@ -62,6 +63,8 @@ pub struct StoreConfig {
     pub min_free_bytes: u64,
     /// Bytes of rows above which an insert should be a load; one holds about ten times as much.
     pub load_bytes: usize,
+    /// Rows that make a chunk, and the fewest of one batch that are stored as chunks.
+    pub chunk_rows: usize,
     /// Bytes that all tables together may have in the hot tier before writers wait for flushes.
     pub max_hot_bytes: u64,
     /// How long they wait before they are told that the store is unavailable.
@@ -83,6 +86,7 @@ impl StoreConfig {
             file_bytes: 256 << 20,
             min_free_bytes: 64 << 20,
             load_bytes: 16 << 20,
+            chunk_rows: CHUNK_ROWS,
             max_hot_bytes: 4 << 30,
             stall_timeout: Duration::from_secs(30),
             memory,
@@ -118,6 +122,7 @@ pub struct Store {
     pub(crate) ids: Arc<Ids>,
     /// See [`StoreConfig::load_bytes`].
     pub(crate) load_bytes: usize,
+    chunk_rows: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compactor: Arc<Compactor>,
     pub(crate) streams: Arc<Streams>,
@@ -347,6 +352,11 @@ impl Store {
     /// A caller that stops waiting does not stop the commit, and the lock stays taken until it has ended.
     pub async fn commit(self: &Arc<Self>, lock: &WriteLock, rows: WriteSet) -> Result<Commit> {
         write::check::commit(self, lock, rows).await
+    }
+
+    /// What one statement writes to one user's rows of a table.
+    pub fn write_set(&self, table: &Arc<TableDef>, user: UserNo) -> WriteSet {
+        WriteSet::new(Arc::clone(table), user).with_chunk_rows(self.chunk_rows)
     }
 
     /// Bytes of rows above which an insert should be a load.

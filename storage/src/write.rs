@@ -4,6 +4,7 @@
 //! a new key does not live yet can only be known at the commit (`write/check.rs`), under the user's lock.
 
 pub(crate) mod check;
+mod chunks;
 
 use std::{hash::BuildHasher, sync::Arc};
 
@@ -17,10 +18,11 @@ use insula_proto::{Seq, UserNo};
 use crate::{
     Error, ErrorKind, KeyCodec, KeyRows, Result, TableDef,
     hot::{
+        chunk::CHUNK_ROWS,
         committer,
         decode::RowDecoder,
         key,
-        value::{self, Layout, Rows},
+        value::{self, Encoder, Layout, Rows},
     },
     store::{Held, Ids},
 };
@@ -74,6 +76,10 @@ pub struct WriteSet {
     hasher: DefaultHashBuilder,
     /// Entries whose keys are still to be made.
     without_id: Vec<usize>,
+    /// Values of the chunks that rows lie in. Until the commit their numbers are their places here.
+    chunks: Vec<Vec<u8>>,
+    /// How many rows make a chunk.
+    chunk_rows: usize,
     affected: u64,
     /// See [`WriteSet::passed`].
     passed: Vec<usize>,
@@ -92,9 +98,17 @@ impl WriteSet {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             without_id: Vec::new(),
+            chunks: Vec::new(),
+            chunk_rows: CHUNK_ROWS,
             affected: 0,
             passed: Vec::new(),
         }
+    }
+
+    /// Another number of rows that make a chunk.
+    pub(crate) fn with_chunk_rows(mut self, rows: usize) -> Self {
+        self.chunk_rows = rows.max(1);
+        self
     }
 
     /// New rows; a key that lives already, or comes twice, is `AlreadyExists` (here or at commit). NOT NULL is checked here.
@@ -103,9 +117,9 @@ impl WriteSet {
         if self.table.has_row_id() {
             return self.insert_without_key(rows);
         }
-        let keys = self.keys(None, rows)?;
+        let (keys, rows) = self.in_order(self.keys(None, rows)?, rows)?;
         let layout = self.layout()?;
-        let encoder = Rows::new(&layout, rows)?;
+        let encoder = self.encoder(&layout, &rows)?;
         for i in 0..rows.num_rows() {
             self.insert_row(keys.row(i), &encoder, i)?;
             self.affected += 1;
@@ -119,9 +133,9 @@ impl WriteSet {
             return self.insert(rows);
         }
         self.check_rows(rows)?;
-        let keys = self.keys(None, rows)?;
+        let (keys, rows) = self.in_order(self.keys(None, rows)?, rows)?;
         let layout = self.layout()?;
-        let encoder = Rows::new(&layout, rows)?;
+        let encoder = self.encoder(&layout, &rows)?;
         for i in 0..rows.num_rows() {
             let place = self.encode(keys.row(i), &encoder, i, false)?;
             match self.find(keys.row(i)) {
@@ -150,7 +164,7 @@ impl WriteSet {
         let old_keys = self.keys(ids, old)?;
         let new_keys = self.keys(ids, new)?;
         let layout = self.layout()?;
-        let (old_rows, new_rows) = (Rows::new(&layout, old)?, Rows::new(&layout, new)?);
+        let (old_rows, new_rows) = (Encoder::Apart(Rows::new(&layout, old)?), self.encoder(&layout, new)?);
         self.passed.clear();
         for i in 0..old.num_rows() {
             let (from, to) = (old_keys.row(i), new_keys.row(i));
@@ -179,7 +193,7 @@ impl WriteSet {
         self.check_types(rows)?;
         let keys = self.keys(ids, rows)?;
         let layout = self.layout()?;
-        let encoder = Rows::new(&layout, rows)?;
+        let encoder = self.encoder(&layout, rows)?;
         self.passed.clear();
         for i in 0..rows.num_rows() {
             let found = self.find(keys.row(i));
@@ -221,11 +235,12 @@ impl WriteSet {
             + self.entries.capacity() * size_of::<Entry>()
             + self.index.capacity() * (size_of::<usize>() + 1)
             + self.without_id.capacity() * size_of::<usize>()
+            + self.chunks.iter().map(Vec::capacity).sum::<usize>()
     }
 
     fn insert_without_key(&mut self, rows: &RecordBatch) -> Result<()> {
         let layout = self.layout()?;
-        let encoder = Rows::new(&layout, rows)?;
+        let encoder = self.encoder(&layout, rows)?;
         for i in 0..rows.num_rows() {
             let place = self.encode(&[0; size_of::<u64>()], &encoder, i, false)?;
             self.without_id.push(self.entries.len());
@@ -235,7 +250,7 @@ impl WriteSet {
         Ok(())
     }
 
-    fn insert_row(&mut self, key: &[u8], rows: &Rows<'_>, i: usize) -> Result<()> {
+    fn insert_row(&mut self, key: &[u8], rows: &Encoder<'_>, i: usize) -> Result<()> {
         let place = self.encode(key, rows, i, false)?;
         match self.find(key) {
             None => self.add(key, Entry { place, live: true, is_new: true, taken: false }),
@@ -250,7 +265,7 @@ impl WriteSet {
     }
 
     /// Ends what lived under `key` before the statement. A row that the statement itself put there stays.
-    fn take(&mut self, key: &[u8], found: Option<usize>, rows: &Rows<'_>, i: usize) -> Result<()> {
+    fn take(&mut self, key: &[u8], found: Option<usize>, rows: &Encoder<'_>, i: usize) -> Result<()> {
         match found {
             Some(at) => self.entries[at].taken = true,
             None => {
@@ -262,7 +277,7 @@ impl WriteSet {
     }
 
     /// Appends the stored key and value of a row.
-    fn encode(&mut self, key: &[u8], rows: &Rows<'_>, i: usize, deleted: bool) -> Result<[usize; 3]> {
+    fn encode(&mut self, key: &[u8], rows: &Encoder<'_>, i: usize, deleted: bool) -> Result<[usize; 3]> {
         let start = self.bytes.len();
         // The generation is filled in by the committer.
         self.bytes.extend_from_slice(&key::prefix(self.table.id, committer::FIRST_GENERATION, self.user));
@@ -345,8 +360,10 @@ impl WriteSet {
         let mut row = self.bytes[middle..end].to_vec();
         value::complete(&mut row, 0);
         let mut decoder = RowDecoder::new(&self.table, &self.table.stored_key())?;
-        decoder.push(self.user, &[0; size_of::<u64>()], Seq(0), &row)?;
-        let batch = decoder.finish()?;
+        let generation = committer::FIRST_GENERATION;
+        let (table, user, key) = (self.table.id, self.user, &[0; size_of::<u64>()]);
+        decoder.push(&key::Parts { table, generation, user, key, seq: Seq(0) }, &row)?;
+        let batch = decoder.finish(self)?;
         let text = |column: &ArrayRef| {
             array_value_to_string(column, 0)
                 .map_err(|e| Error::new(ErrorKind::Internal, "a key cannot be shown").with_source(e))
@@ -359,16 +376,17 @@ impl WriteSet {
     /// The rows for the committer. Rows without a key get their ids here, in the order in which they came.
     pub(crate) fn into_rows(mut self, ids: &Ids) -> committer::Rows {
         let first = if self.without_id.is_empty() { 0 } else { ids.reserve(self.without_id.len()) };
-        for (id, at) in (first..).zip(self.without_id) {
+        for (id, at) in (first..).zip(std::mem::take(&mut self.without_id)) {
             let [start, ..] = self.entries[at].place;
             let start = start + key::PREFIX;
             self.bytes[start..start + size_of::<u64>()].copy_from_slice(&id.to_be_bytes());
         }
-        let schema_version = self.table.schema_version;
+        let chunks = self.take_chunks(ids);
         committer::Rows {
-            schema_version,
+            schema_version: self.table.schema_version,
             bytes: self.bytes,
             places: self.entries.into_iter().map(|entry| entry.place).collect(),
+            chunks,
         }
     }
 }

@@ -74,7 +74,12 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = StoreConfig { file_bytes: 1 << 20, min_free_bytes: 0, ..StoreConfig::new(dir.path().to_owned()) };
+        let config = StoreConfig {
+            file_bytes: 1 << 20,
+            min_free_bytes: 0,
+            chunk_rows: 3,
+            ..StoreConfig::new(dir.path().to_owned())
+        };
         let store = Store::open(config.clone()).await.unwrap();
         let column = |name: &str, data_type: DataType| NewColumn {
             field: Arc::new(Field::new(name, data_type, true)),
@@ -161,7 +166,7 @@ impl Bench {
 
     async fn commit(&self, user: u64, fill: impl FnOnce(&mut WriteSet) -> insula_storage::Result<()>) -> Option<u64> {
         let lock = self.store().lock(&self.table, UserNo(user)).await;
-        let mut set = WriteSet::new(Arc::clone(&self.table), UserNo(user));
+        let mut set = self.store().write_set(&self.table, UserNo(user));
         let result = match fill(&mut set) {
             Ok(()) => self.store().commit(&lock, set).await.map(|commit| commit.rows),
             Err(e) => Err(e),

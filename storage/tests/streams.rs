@@ -236,7 +236,7 @@ impl Bench {
         let store = Arc::clone(self.store());
         let seen = self.model.get(&user).cloned().unwrap_or_default();
         let lock = store.lock(&self.table, UserNo(user)).await;
-        let mut set = WriteSet::new(Arc::clone(&self.table), UserNo(user));
+        let mut set = self.store().write_set(&self.table, UserNo(user));
         let (filled, expected) = self.apply(write, &mut set, &seen, text);
         let result = match filled {
             Ok(()) => store.commit(&lock, set).await.map(drop),
@@ -259,7 +259,7 @@ impl Bench {
             self.trim(&mut seen);
             let visible = seen.iter().map(|(key, row)| (*key, (row.value.clone(), row.deleted))).collect();
             assert_eq!(self.read(&transaction.view(), user), visible, "before {write:?}");
-            let mut set = WriteSet::new(Arc::clone(&self.table), UserNo(user));
+            let mut set = self.store().write_set(&self.table, UserNo(user));
             let (filled, expected) = self.apply(write, &mut set, &seen, &format!("{text}.{i}"));
             let result = match filled {
                 Ok(()) => transaction.write(set).await.map(drop),

@@ -132,7 +132,7 @@ pub async fn commit_all(
     batches: impl Iterator<Item = (u64, arrow::array::RecordBatch)>,
 ) {
     let commit = |(user, rows)| async move {
-        let mut set = WriteSet::new(Arc::clone(table), UserNo(user));
+        let mut set = store.write_set(table, UserNo(user));
         set.insert(&rows).expect("new rows");
         let lock = store.lock(table, UserNo(user)).await;
         store.commit(&lock, set).await.expect("committed");

@@ -122,7 +122,7 @@ impl Intake {
         let mut sets: BTreeMap<u64, WriteSet> = BTreeMap::new();
         for (rows, owners) in std::mem::take(&mut self.owned) {
             for (user, rows) in by_owner(&rows, &owners)? {
-                let set = sets.entry(user).or_insert_with(|| WriteSet::new(Arc::clone(&self.table), UserNo(user)));
+                let set = sets.entry(user).or_insert_with(|| self.store.write_set(&self.table, UserNo(user)));
                 match self.mode {
                     Mode::Insert => set.insert(&rows)?,
                     Mode::Replace => set.replace(&rows)?,
@@ -140,7 +140,7 @@ impl Intake {
             return Ok(Filling::Load(load));
         }
         let Scope::One(user) = self.scope else { return Ok(Filling::Nothing) };
-        let mut set = WriteSet::new(Arc::clone(&self.table), user);
+        let mut set = self.store.write_set(&self.table, user);
         for rows in std::mem::take(&mut self.held) {
             match self.mode {
                 Mode::Insert => set.insert(&rows)?,

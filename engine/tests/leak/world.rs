@@ -89,7 +89,7 @@ impl World {
     pub async fn new(seed: u64, count: usize) -> (Self, Vec<User>) {
         let dir = tempfile::tempdir().unwrap();
         let config = EngineConfig {
-            store: StoreConfig::new(dir.path().to_path_buf()),
+            store: StoreConfig { chunk_rows: 4, ..StoreConfig::new(dir.path().to_path_buf()) },
             memory_limit: 512 << 20,
             transactions: Default::default(),
             limits: Default::default(),

@@ -156,19 +156,21 @@ async fn bring_rows(db: &Arc<Db>, committer: &Committer) -> Result<()> {
     let (sender, mut batches) = mpsc::channel(AHEAD);
     let db = Arc::clone(db);
     let reader = tokio::task::spawn_blocking(move || {
-        let mut cursor = db.snapshot().cursor(Family::Hot, Vec::new(), key::after_prefix(&[]), true)?;
-        cursor.seek(&[])?;
         let (mut batch, mut bytes) = (Batch::default(), 0);
-        while let Some((key, value)) = cursor.item() {
-            batch.put(Family::Hot, key, value);
-            bytes += key.len() + value.len();
-            if bytes >= BATCH_BYTES {
-                bytes = 0;
-                if sender.blocking_send(std::mem::take(&mut batch)).is_err() {
-                    return Ok(()); // The writer hit an error of its own.
+        for family in [Family::Hot, Family::Chunk].into_iter().filter(|family| db.has(*family)) {
+            let mut cursor = db.snapshot().cursor(family, Vec::new(), key::after_prefix(&[]), true)?;
+            cursor.seek(&[])?;
+            while let Some((key, value)) = cursor.item() {
+                batch.put(family, key, value);
+                bytes += key.len() + value.len();
+                if bytes >= BATCH_BYTES {
+                    bytes = 0;
+                    if sender.blocking_send(std::mem::take(&mut batch)).is_err() {
+                        return Ok(()); // The writer hit an error of its own.
+                    }
                 }
+                cursor.next()?;
             }
-            cursor.next()?;
         }
         drop(sender.blocking_send(batch));
         Ok(())
@@ -200,6 +202,7 @@ fn nothing_restored() -> Batch {
     let mut batch = Batch::default();
     let last = TableId(u32::MAX).0.to_be_bytes();
     batch.delete_range(Family::Hot, Vec::new(), last);
+    batch.delete_range(Family::Chunk, Vec::new(), last);
     batch.delete(Family::Meta, record_key::RESTORING);
     batch
 }

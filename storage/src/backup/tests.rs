@@ -7,7 +7,7 @@ use arrow::{
 use insula_proto::{Generation, TableId, UserNo};
 
 use crate::{
-    ErrorKind, MetaBatch, Store, StoreConfig, TableDef, WriteSet,
+    ErrorKind, MetaBatch, Store, StoreConfig, TableDef,
     cold::fixture,
     hot::{
         db::{Batch, Family},
@@ -18,11 +18,11 @@ use crate::{
 };
 
 async fn open(dir: &Path) -> Arc<Store> {
-    Store::open(StoreConfig { min_free_bytes: 0, ..StoreConfig::new(dir.to_owned()) }).await.unwrap()
+    Store::open(StoreConfig { min_free_bytes: 0, chunk_rows: 4, ..StoreConfig::new(dir.to_owned()) }).await.unwrap()
 }
 
 async fn insert(store: &Arc<Store>, table: &Arc<TableDef>, user: u64, numbers: std::ops::Range<i32>) {
-    let mut set = WriteSet::new(Arc::clone(table), UserNo(user));
+    let mut set = store.write_set(table, UserNo(user));
     let rows = RecordBatch::try_new(table.schema(), vec![Arc::new(Int32Array::from_iter_values(numbers))]).unwrap();
     set.insert(&rows).unwrap();
     let lock = store.lock(table, UserNo(user)).await;

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use insula_proto::{TableId, UserNo};
+use insula_proto::{Generation, TableId, UserNo};
 
 use super::{Checker, RESTORE, START, TABLE, full_text};
 use crate::{
     Result, TableDef, TableKind,
     cold::{Manifest, manifest},
     hot::{
+        chunk::{self, At},
         db::{Db, Family},
         decode::RowDecoder,
         key,
+        scan::StoredChunks,
         tables::{Active, record_key},
     },
     store::load_def,
@@ -25,6 +27,13 @@ const BATCH_BYTES: usize = 8 << 20;
 pub(super) struct Table {
     pub def: Arc<TableDef>,
     pub manifest: Manifest,
+}
+
+impl Table {
+    fn may_hold(&self, user: UserNo, generation: Generation, active: Active) -> bool {
+        let owned = (user == UserNo::SHARED) == (self.def.kind == TableKind::Shared);
+        owned && generation <= active.generation && generation > self.manifest.flushed
+    }
 }
 
 impl Checker<'_> {
@@ -73,19 +82,27 @@ impl Checker<'_> {
         for table in tables {
             let lower = table.def.id.0.to_be_bytes().to_vec();
             let upper = key::after_prefix(&lower);
-            self.no_rows(db, after, lower.clone());
-            if let Err(error) = self.rows_of(db, table, lower, upper.clone()) {
+            self.no_rows(db, after, &lower);
+            let rows = self.rows_of(db, table, lower.clone(), upper.clone());
+            if let Err(error) = rows.and_then(|()| self.chunks_of(db, table, lower, upper.clone())) {
                 self.fault(format!("hot, rows of table {}", table.def.id), full_text(&error), TABLE);
             }
             after = upper;
         }
-        self.no_rows(db, after, key::after_prefix(&[]));
+        self.no_rows(db, after, &key::after_prefix(&[]));
     }
 
-    fn no_rows(&mut self, db: &Arc<Db>, lower: Vec<u8>, upper: Vec<u8>) {
+    fn no_rows(&mut self, db: &Arc<Db>, lower: Vec<u8>, upper: &[u8]) {
+        [Family::Hot, Family::Chunk].into_iter().for_each(|family| self.none_of(db, family, &lower, upper));
+    }
+
+    fn none_of(&mut self, db: &Arc<Db>, family: Family, lower: &[u8], upper: &[u8]) {
+        if !db.has(family) {
+            return;
+        }
         let first = || -> Result<Option<TableId>> {
-            let mut cursor = db.snapshot().cursor(Family::Hot, lower.clone(), upper, true)?;
-            cursor.seek(&lower)?;
+            let mut cursor = db.snapshot().cursor(family, lower.to_vec(), upper.to_vec(), true)?;
+            cursor.seek(lower)?;
             cursor.key().map(|key| key::split(key).map(|parts| parts.table)).transpose()
         };
         match first() {
@@ -107,28 +124,49 @@ impl Checker<'_> {
         }
         let all: Vec<usize> = (0..table.def.stored_schema().fields().len()).collect();
         let mut decoder = RowDecoder::new(&table.def, &all)?;
-        let mut cursor = db.snapshot().cursor(Family::Hot, lower.clone(), upper, true)?;
+        let snapshot = db.snapshot();
+        let chunks = StoredChunks { snapshot: Arc::clone(&snapshot), table: Arc::clone(&table.def) };
+        let mut cursor = snapshot.cursor(Family::Hot, lower.clone(), upper, true)?;
         let (mut wrong, mut undecodable, mut rows) = (0u64, 0u64, 0u64);
         cursor.seek(&lower)?;
         while let Some((stored, value)) = cursor.item() {
             let row = key::split(stored)?;
-            let owned = (row.user == UserNo::SHARED) == (table.def.kind == TableKind::Shared);
-            wrong +=
-                u64::from(!owned || row.generation > active.generation || row.generation <= table.manifest.flushed);
-            undecodable += u64::from(decoder.push(row.user, row.key, row.seq, value).is_err());
+            wrong += u64::from(!table.may_hold(row.user, row.generation, active));
+            undecodable += u64::from(decoder.push(&row, value).is_err());
             if decoder.len() >= BATCH_ROWS || decoder.memory() >= BATCH_BYTES {
-                decoder.finish()?;
+                decoder.finish(&chunks)?;
             }
             rows += 1;
             cursor.next()?;
         }
-        decoder.finish()?;
+        decoder.finish(&chunks)?;
         self.report.rows += rows;
         if undecodable > 0 {
             self.fault(&place, format!("{undecodable} of {rows} row versions cannot be decoded"), TABLE);
         }
         if wrong > 0 {
             self.fault(&place, format!("{wrong} of {rows} row versions lie where none may be"), TABLE);
+        }
+        Ok(())
+    }
+
+    /// The chunks of all rows, those that no row lies in any more included.
+    fn chunks_of(&mut self, db: &Arc<Db>, table: &Table, lower: Vec<u8>, upper: Vec<u8>) -> Result<()> {
+        let Some(active) = db.get(Family::Meta, &record_key::generation(table.def.id))? else { return Ok(()) };
+        if !db.has(Family::Chunk) {
+            return Ok(());
+        }
+        let active = Active::from_record(&active)?;
+        let mut cursor = db.snapshot().cursor(Family::Chunk, lower.clone(), upper, true)?;
+        cursor.seek(&lower)?;
+        while let Some((stored, value)) = cursor.item() {
+            let at = At::read(stored)?;
+            chunk::check(value)?;
+            if !table.may_hold(at.user, at.generation, active) {
+                let place = format!("hot, rows of table {}", table.def.id);
+                self.fault(place, "a chunk lies where none may be", TABLE);
+            }
+            cursor.next()?;
         }
         Ok(())
     }

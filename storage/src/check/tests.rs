@@ -11,14 +11,14 @@ use insula_proto::UserNo;
 use uuid::Uuid;
 
 use super::*;
-use crate::{TableDef, TableKind, WriteSet, hot::tests::new_table};
+use crate::{TableDef, TableKind, hot::tests::new_table};
 
 fn config(dir: &Path) -> StoreConfig {
-    StoreConfig { min_free_bytes: 0, ..StoreConfig::new(dir.to_owned()) }
+    StoreConfig { min_free_bytes: 0, chunk_rows: 8, ..StoreConfig::new(dir.to_owned()) }
 }
 
 async fn insert(store: &Arc<Store>, table: &Arc<TableDef>, user: u64, numbers: std::ops::Range<i32>) {
-    let mut set = WriteSet::new(Arc::clone(table), UserNo(user));
+    let mut set = store.write_set(table, UserNo(user));
     let notes = numbers.clone().map(|n| format!("{user}/{n}"));
     let columns: [ArrayRef; 2] =
         [Arc::new(Int32Array::from_iter_values(numbers.clone())), Arc::new(StringArray::from_iter_values(notes))];

@@ -7,7 +7,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
-use crate::{NewTable, TableOptions, WriteSet, notes::*};
+use crate::{NewTable, TableOptions, notes::*};
 
 /// Random text and bytes that no compression can hide.
 fn random(seed: u64, bytes: usize) -> Vec<u8> {
@@ -76,7 +76,7 @@ async fn blobs(store: &Arc<Store>, name: &str) -> Arc<TableDef> {
 
 async fn put(store: &Arc<Store>, table: &Arc<TableDef>, user: UserNo, id: &str, blob: &[u8]) -> Result<()> {
     let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec![id])), Arc::new(BinaryArray::from(vec![blob]))];
-    let mut set = WriteSet::new(Arc::clone(table), user);
+    let mut set = store.write_set(table, user);
     set.replace(&RecordBatch::try_new(table.schema(), columns).unwrap())?;
     let lock = store.lock(table, user).await;
     store.commit(&lock, set).await.map(drop)

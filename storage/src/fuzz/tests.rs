@@ -8,12 +8,16 @@ use std::{
 };
 
 use arrow::{
-    array::{RecordBatch, new_null_array},
+    array::{ArrayRef, Int64Array, RecordBatch, new_null_array},
+    compute::cast,
     datatypes::Schema,
 };
 use insula_proto::{Generation, Seq, UserNo};
 
-use crate::hot::{fuzz::table_of, key, value};
+use crate::{
+    ColumnDef, TableDef,
+    hot::{chunk, fuzz::table_of, key, value},
+};
 
 /// Tests run in the directory of their package. A path from when they were built may be that of another clone, with which
 /// this one shares what is built.
@@ -34,13 +38,28 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let nulls = RecordBatch::try_new(schema, columns.collect()).unwrap();
     let mut row = Vec::new();
     value::Rows::new(&layout, &nulls).unwrap().encode(0, true, &mut row).unwrap();
+    let mut in_chunk = Vec::new();
+    value::Encoder::InChunks { schema_version: 1, first: 5, rows: 3 }.encode(4, false, &mut in_chunk).unwrap();
     vec![
         ("hot_key", "text", stored),
         ("hot_value", "nulls", row),
+        ("hot_value", "in_chunk", in_chunk),
+        ("chunk", "nulls", chunk::encode(&nulls).unwrap()),
+        ("chunk", "values", chunk::encode(&some_values(&table)).unwrap()),
         ("user_index", "two_users", crate::cold::fuzz::samples::user_index()),
         ("deletion_vector", "runs_and_single_rows", crate::cold::fuzz::samples::deletion_vector()),
         ("manifest", "one_file", crate::cold::fuzz::samples::manifest()),
     ]
+}
+
+/// Small numbers as values of all types that numbers can be cast to, and NULLs of the others.
+fn some_values(table: &TableDef) -> RecordBatch {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(12)]));
+    let column = |column: &ColumnDef| {
+        let data_type = column.field.data_type();
+        (column.stored_name(), cast(&numbers, data_type).unwrap_or_else(|_| new_null_array(data_type, 3)))
+    };
+    RecordBatch::try_from_iter(table.columns.iter().map(column)).unwrap()
 }
 
 #[test]

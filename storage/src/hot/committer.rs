@@ -21,6 +21,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use bytes::Bytes;
 use insula_proto::{Generation, Seq, TableId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -41,6 +42,15 @@ pub(crate) struct Rows {
     pub bytes: Vec<u8>,
     /// Of each row, where its key begins, its value begins, its value ends.
     pub places: Vec<[usize; 3]>,
+    /// Those in which rows of them lie.
+    pub chunks: Vec<Chunk>,
+}
+
+/// The number and the value of a chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub number: u64,
+    pub value: Bytes,
 }
 
 /// The last numbers given out, as the database knows them.

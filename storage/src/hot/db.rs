@@ -32,14 +32,19 @@ pub(crate) enum Family {
     Manifest,
     /// Rows.
     Hot,
+    /// Chunks of rows.
+    Chunk,
 }
 
 impl Family {
+    pub const ALL: [Self; 4] = [Self::Meta, Self::Manifest, Self::Hot, Self::Chunk];
+
     fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
             Self::Manifest => "manifest",
             Self::Hot => "hot",
+            Self::Chunk => "chunk",
         }
     }
 }
@@ -104,9 +109,8 @@ impl Db {
         logs::check(path)?;
         let sealer = Sealer::unseal(path)?;
         let cache = Cache::new_lru_cache(memory.block_cache);
-        let families = [Family::Meta, Family::Manifest, Family::Hot];
         let descriptors =
-            families.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache, memory.write_buffers)));
+            Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache, memory.write_buffers)));
         let rocks = rocksdb::DB::open_cf_descriptors(&database_options(memory.write_buffers), path, descriptors)
             .map_err(|e| {
                 let kind = match e.kind() {
@@ -121,9 +125,13 @@ impl Db {
     /// A checkpoint, or a database that nobody has open. Nothing is changed.
     pub fn open_read_only(path: &Path) -> Result<Arc<Self>> {
         logs::check(path)?;
-        let families = [Family::Meta, Family::Manifest, Family::Hot].map(Family::name);
         let mut options = Options::default();
         options.set_paranoid_checks(true);
+        // A database that was last written before there were chunks has no family for them.
+        let there = rocksdb::DB::list_cf(&options, path).map_err(|e| {
+            Error::new(ErrorKind::DataLoss, format!("the hot tier cannot be opened to read: {e}")).with_source(e)
+        })?;
+        let families = Family::ALL.map(Family::name).into_iter().filter(|name| there.iter().any(|found| found == name));
         let rocks = rocksdb::DB::open_cf_for_read_only(&options, path, families, false).map_err(|e| {
             Error::new(ErrorKind::DataLoss, format!("the hot tier cannot be opened to read: {e}")).with_source(e)
         })?;
@@ -136,6 +144,11 @@ impl Db {
         checkpoint.map_err(|e| {
             Error::new(ErrorKind::Unavailable, format!("a checkpoint of the hot tier failed: {e}")).with_source(e)
         })
+    }
+
+    /// Databases that are only read may be from before a family.
+    pub fn has(&self, family: Family) -> bool {
+        self.rocks.cf_handle(family.name()).is_some()
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -158,17 +171,22 @@ impl Db {
         Arc::new(Snapshot(SnapshotCell::new(Arc::clone(self), |db| db.rocks.snapshot())))
     }
 
-    /// A row of the committer, which borrows from its request.
-    pub(super) fn put_row(&self, target: &mut rocksdb::WriteBatch, key: &[u8], value: &[u8]) -> Result<()> {
-        target.put_cf(self.family(Family::Hot)?, key, value);
+    /// A row or chunk of the committer, which borrows from its request.
+    pub(super) fn put_into(
+        &self,
+        target: &mut rocksdb::WriteBatch,
+        family: Family,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        target.put_cf(self.family(family)?, key, value);
         Ok(())
     }
 
     /// A number that RocksDB keeps of itself, added up over the families; `None`: it has none of that name.
     pub fn property(&self, name: &str) -> Option<u64> {
-        let families = [Family::Meta, Family::Manifest, Family::Hot];
         let of = |family| self.rocks.property_int_value_cf(self.family(family).ok()?, name).ok()?;
-        families.into_iter().map(of).sum()
+        Family::ALL.into_iter().map(of).sum()
     }
 
     /// The same of the hot family alone: what the families share would be counted three times.
@@ -204,6 +222,15 @@ impl Snapshot {
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let family = self.0.borrow_owner().family(family)?;
         self.0.borrow_dependent().get_cf(family, key).map_err(read_error)
+    }
+
+    /// Hands the value of a key to `read`, without a copy; false: there is none.
+    pub fn with(&self, family: Family, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        let family = self.0.borrow_owner().family(family)?;
+        match self.0.borrow_dependent().get_pinned_cf(family, key).map_err(read_error)? {
+            Some(value) => read(&value).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// All records under a prefix. For the small families only.
@@ -324,7 +351,7 @@ fn family_options(family: Family, cache: &Cache, write_buffers: usize) -> Option
     options.set_paranoid_checks(true);
     options.set_max_write_buffer_number(MEMTABLES);
     options.set_compression_type(DBCompressionType::Lz4);
-    if family == Family::Hot {
+    if matches!(family, Family::Hot | Family::Chunk) {
         options.set_write_buffer_size((write_buffers / 2).min(WRITE_BUFFER));
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(key::PREFIX));
         options.set_memtable_prefix_bloom_ratio(0.05);

@@ -2,10 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
-use insula_proto::{ColumnId, Seq, TableId, UserNo};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use insula_proto::{ColumnId, Generation, Seq, TableId, UserNo};
 
-use super::{decode::RowDecoder, key, record, value};
+use super::{
+    chunk::{self, NoChunks},
+    decode::RowDecoder,
+    key, record, value,
+};
 use crate::{ColumnDef, KeyCodec, TableDef, TableKind, TableOptions};
 
 /// A stored key, and the values that its first column may have.
@@ -23,18 +27,39 @@ pub(crate) fn value(data: &[u8]) {
     let mut sealed = data.to_vec();
     sealed.resize(sealed.len().max(18), 0);
     // Format and version are looked at first, and the checksum before them.
-    sealed[0] = value::FORMAT;
+    sealed[0] = if sealed[0] == value::FORMAT_IN_CHUNK { value::FORMAT_IN_CHUNK } else { value::FORMAT };
     sealed[1..5].copy_from_slice(&1u32.to_le_bytes());
     value::complete(&mut sealed, 0);
     for (number, table) in tables().iter().enumerate() {
         let columns: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
         for projection in [&columns[..], &columns[columns.len() - 1..]] {
             let Ok(mut decoder) = RowDecoder::new(table, projection) else { continue };
-            let pushed = decoder.push(UserNo(number as u64), &[0; 8], Seq(1), &sealed);
-            if pushed.is_ok() {
-                let _ = decoder.finish();
+            let row = key::Parts {
+                table: table.id,
+                generation: Generation(1),
+                user: UserNo(number as u64),
+                key: &[0; 8],
+                seq: Seq(1),
+            };
+            if decoder.push(&row, &sealed).is_ok() {
+                let _ = decoder.finish(&NoChunks);
             }
         }
+    }
+}
+
+/// Chunks of the same table, all columns and one.
+pub(crate) fn chunk(data: &[u8]) {
+    let mut sealed = data.to_vec();
+    sealed.extend_from_slice(&[0; 4]);
+    sealed[0] = chunk::FORMAT;
+    chunk::seal(&mut sealed);
+    let columns = &tables()[0].columns;
+    let schema: SchemaRef =
+        Arc::new(Schema::new(columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()));
+    let all: Vec<usize> = (0..columns.len()).collect();
+    for projection in [&all[..], &all[columns.len() - 1..]] {
+        let _ = chunk::decode(&sealed, &schema, projection);
     }
 }
 

@@ -4,11 +4,15 @@
 //! a reader that began before the next statement goes on with those it has, and a savepoint is a list of them. Small
 //! runs are merged as they come, so that there are few however many statements there were.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use insula_proto::Seq;
 
-use super::{bounds::KeyRange, committer, key, value};
+use super::{
+    bounds::KeyRange,
+    committer::{self, Chunk},
+    key, value,
+};
 use crate::Result;
 
 /// The number of every pending row: above all that are given out, so that it is the newest version of its key.
@@ -40,7 +44,13 @@ impl Run {
     }
 
     pub fn memory(&self) -> usize {
-        self.rows.bytes.capacity() + self.rows.places.capacity() * size_of::<[usize; 3]>()
+        let chunks: usize = self.rows.chunks.iter().map(|chunk| chunk.value.len()).sum();
+        self.rows.bytes.capacity() + self.rows.places.capacity() * size_of::<[usize; 3]>() + chunks
+    }
+
+    /// The value of a chunk.
+    pub fn chunk(&self, number: u64) -> Option<&[u8]> {
+        self.rows.chunks.iter().find(|chunk| chunk.number == number).map(|chunk| chunk.value.as_ref())
     }
 
     fn key(&self, at: usize) -> &[u8] {
@@ -91,6 +101,7 @@ impl Run {
                 rows.places.push([start, start + stored.len(), rows.bytes.len()]);
             }
         }
+        rows.chunks = in_use(&rows, [newer, older].into_iter().flat_map(|run| &run.rows.chunks));
         Self { rows }
     }
 }
@@ -142,11 +153,24 @@ pub(crate) fn into_rows(runs: Runs) -> Vec<committer::Rows> {
     }
     drop(taken);
     let rows = all.into_iter().map(|(places, run)| {
-        let schema_version = run.rows.schema_version;
+        let (schema_version, chunks) = (run.rows.schema_version, run.rows.chunks.clone());
         let bytes = Arc::try_unwrap(run).map_or_else(|run| run.rows.bytes.clone(), |run| run.rows.bytes);
-        committer::Rows { schema_version, bytes, places }
+        let mut rows = committer::Rows { schema_version, bytes, places, chunks: Vec::new() };
+        rows.chunks = in_use(&rows, &chunks);
+        rows
     });
     rows.collect()
+}
+
+/// Those of `chunks` in which rows lie.
+fn in_use<'a>(rows: &committer::Rows, chunks: impl IntoIterator<Item = &'a Chunk>) -> Vec<Chunk> {
+    let mut chunks = chunks.into_iter().peekable();
+    if chunks.peek().is_none() {
+        return Vec::new();
+    }
+    let numbers: HashSet<u64> =
+        rows.places.iter().filter_map(|[_, middle, end]| value::chunk(&rows.bytes[*middle..*end])).collect();
+    chunks.filter(|chunk| numbers.contains(&chunk.number)).cloned().collect()
 }
 
 /// A position among the rows of a run that lie in a range.

@@ -13,6 +13,7 @@ use insula_proto::{Generation, UserNo};
 
 use super::{
     bounds::{KeyBounds, KeyRange},
+    chunk::{self, At, Chunks},
     db::{Cursor, Family, Snapshot},
     decode::RowDecoder,
     expiry::Expiry,
@@ -275,7 +276,7 @@ impl UserHot {
         Ok(keys)
     }
 
-    /// Number of keys, and the bytes of their newest versions.
+    /// Number of keys, and the bytes of their newest versions and of the user's chunks.
     pub fn size(&self) -> Result<(u64, u64)> {
         let (mut rows, mut bytes) = (0, 0);
         let mut source = self.source(&KeyBounds::All)?;
@@ -283,6 +284,16 @@ impl UserHot {
             self.guard(&row)?;
             rows += 1;
             bytes += (key::PREFIX + row.key.len() + key::SUFFIX + value.len()) as u64;
+        }
+        for generation in self.generations.clone() {
+            let prefix = self.prefix(generation);
+            let upper = key::after_prefix(&prefix);
+            let mut chunks = self.snapshot.cursor(Family::Chunk, prefix.to_vec(), upper, false)?;
+            chunks.seek(&prefix)?;
+            while let Some((stored, value)) = chunks.item() {
+                bytes += (stored.len() + value.len()) as u64;
+                chunks.next()?;
+            }
         }
         Ok((rows, bytes))
     }
@@ -296,6 +307,26 @@ impl UserHot {
     pub fn lookup(&self) -> Lookup {
         Lookup::new(self.clone())
     }
+}
+
+/// A row says in which chunk of its own user it lies, and its user has been looked at ([`UserHot::guard`]).
+impl Chunks for UserHot {
+    fn with(&self, at: At, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if let Some(value) = self.pending.iter().find_map(|run| run.chunk(at.chunk)) {
+            return read(value);
+        }
+        stored_chunk(&self.snapshot, &self.table, at, read)
+    }
+}
+
+fn stored_chunk(
+    snapshot: &Snapshot,
+    table: &TableDef,
+    at: At,
+    read: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let found = snapshot.with(Family::Chunk, &at.key(table.id), read)?;
+    if found { Ok(()) } else { Err(chunk::missing(at)) }
 }
 
 /// What the hot tier has of the keys that a reader wants.
@@ -331,13 +362,14 @@ impl UserRows {
             if header.deleted && !self.deleted {
                 continue;
             }
-            self.decoder.push_checked(row.user, row.key, row.seq, &header)?;
+            self.decoder.push_checked(&row, &header)?;
             if self.decoder.len() >= self.batch_rows || self.decoder.holds(BATCH_BYTES) {
+                let batch = self.decoder.finish(&self.hot)?;
                 self.source = Some(source);
-                return self.decoder.finish().map(Some);
+                return Ok(Some(batch));
             }
         }
-        if self.decoder.len() == 0 { Ok(None) } else { self.decoder.finish().map(Some) }
+        if self.decoder.len() == 0 { Ok(None) } else { self.decoder.finish(&self.hot).map(Some) }
     }
 }
 
@@ -377,6 +409,19 @@ impl Source {
 pub(crate) struct Frozen {
     merge: Merge,
     decoder: RowDecoder,
+    chunks: StoredChunks,
+}
+
+/// The chunks of a table's rows, whoever owns them: for flushes, and for the check of a whole database.
+pub(crate) struct StoredChunks {
+    pub snapshot: Arc<Snapshot>,
+    pub table: Arc<TableDef>,
+}
+
+impl Chunks for StoredChunks {
+    fn with(&self, at: At, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        stored_chunk(&self.snapshot, &self.table, at, read)
+    }
 }
 
 /// Some of them: all columns of [`TableDef::stored_schema`], with each row's user and key.
@@ -400,7 +445,8 @@ pub(crate) fn frozen(
         walks.push(Walk::Stored(cursor));
     }
     let projection: Vec<usize> = (0..table.stored_schema().fields().len()).collect();
-    Ok(Frozen { merge: Merge::new(walks), decoder: RowDecoder::new(table, &projection)? })
+    let chunks = StoredChunks { snapshot: Arc::clone(snapshot), table: Arc::clone(table) };
+    Ok(Frozen { merge: Merge::new(walks), decoder: RowDecoder::new(table, &projection)?, chunks })
 }
 
 impl Frozen {
@@ -409,14 +455,14 @@ impl Frozen {
         let (mut users, mut keys) = (Vec::new(), KeyRows::default());
         while users.len() < max_rows && !self.decoder.holds(BATCH_BYTES) {
             let Some((row, value)) = self.merge.next()? else { break };
-            self.decoder.push(row.user, row.key, row.seq, value)?;
+            self.decoder.push(&row, value)?;
             users.push(row.user);
             keys.push(row.key);
         }
         if users.is_empty() {
             return Ok(None);
         }
-        Ok(Some(FrozenBatch { rows: self.decoder.finish()?, users, keys }))
+        Ok(Some(FrozenBatch { rows: self.decoder.finish(&self.chunks)?, users, keys }))
     }
 }
 

@@ -9,17 +9,29 @@
 //! what varies in length, the u32 end of its bytes in the variable area; so a projected column is decoded without
 //! its neighbours. A nested value is a column of one row in the variable area, written by [`encode_range`].
 //! The system columns that are not here are in the key: user, row id, sequence number.
+//!
+//! The columns of a row that was written with many others lie in a chunk ([`super::chunk`]). Its value says where:
+//!
+//! ```text
+//! format u8 | schema version u32 | flags u8 | _updated i64 | chunk u64 | row u32 | crc32
+//! ```
 
 use arrow::{array::RecordBatch, datatypes::DataType};
 
-use super::raw::{Body, Offsets, Raw, Shape};
+use super::raw::{self, Offsets, Raw, Shape};
 use crate::{Error, ErrorKind, Result, TableDef, table::Version};
 
+/// The columns are here.
 pub(crate) const FORMAT: u8 = 1;
+/// They lie in a chunk.
+pub(crate) const FORMAT_IN_CHUNK: u8 = 2;
 const DELETED: u8 = 1;
 /// Format, schema version, flags, `_updated`.
 const HEADER: usize = 14;
 const UPDATED: std::ops::Range<usize> = 6..14;
+const CHUNK: std::ops::Range<usize> = HEADER..HEADER + 8;
+/// Without the checksum.
+const IN_CHUNK: usize = HEADER + 12;
 const CRC: usize = 4;
 
 /// Where the columns of one table lie in its row values.
@@ -71,6 +83,42 @@ impl Layout {
     }
 }
 
+/// What makes values of the rows of one batch.
+pub(crate) enum Encoder<'a> {
+    Apart(Rows<'a>),
+    /// The rows lie in chunks of so many each, the first of which has this number.
+    InChunks {
+        schema_version: u32,
+        first: u64,
+        rows: usize,
+    },
+}
+
+impl Encoder<'_> {
+    /// Appends row `i` to `out`; [`complete`] has to follow.
+    pub fn encode(&self, i: usize, deleted: bool, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Apart(rows) => rows.encode(i, deleted, out),
+            Self::InChunks { schema_version, first, rows } => {
+                push_header(FORMAT_IN_CHUNK, *schema_version, deleted, out);
+                out.extend_from_slice(&(first + (i / rows) as u64).to_le_bytes());
+                // A chunk has no more rows than its batch, and those are counted with 32 bits.
+                out.extend_from_slice(&((i % rows) as u32).to_le_bytes());
+                out.extend_from_slice(&[0; CRC]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// All but the commit time.
+fn push_header(format: u8, schema_version: u32, deleted: bool, out: &mut Vec<u8>) {
+    out.push(format);
+    out.extend_from_slice(&schema_version.to_le_bytes());
+    out.push(if deleted { DELETED } else { 0 });
+    out.extend_from_slice(&[0; UPDATED.end - UPDATED.start]);
+}
+
 /// The rows of one batch, ready to be encoded one by one.
 pub(crate) struct Rows<'a> {
     layout: &'a Layout,
@@ -87,10 +135,8 @@ impl<'a> Rows<'a> {
     /// Appends row `i` to `out`; [`complete`] has to follow.
     pub fn encode(&self, i: usize, deleted: bool, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
+        push_header(FORMAT, self.layout.schema_version, deleted, out);
         out.resize(start + self.layout.variable, 0);
-        out[start] = FORMAT;
-        out[start + 1..start + 5].copy_from_slice(&self.layout.schema_version.to_le_bytes());
-        out[start + 5] = if deleted { DELETED } else { 0 };
         let variable = out.len();
         for (n, (slot, raw)) in self.layout.columns.iter().zip(&self.columns).enumerate() {
             let at = start + slot.at;
@@ -98,12 +144,14 @@ impl<'a> Rows<'a> {
                 out[start + HEADER + n / 8] |= 1 << (n % 8);
             } else {
                 match &raw.body {
-                    Body::Null => {}
-                    Body::Bool(values) => out[at] = u8::from(values.value(i)),
-                    Body::Fixed { width, bytes } => {
+                    raw::Body::Null => {}
+                    raw::Body::Bool(values) => out[at] = u8::from(values.value(i)),
+                    raw::Body::Fixed { width, bytes } => {
                         out[at..at + width].copy_from_slice(&bytes[i * width..(i + 1) * width]);
                     }
-                    Body::Var { offsets, bytes } => out.extend_from_slice(&bytes[offsets.at(i)..offsets.at(i + 1)]),
+                    raw::Body::Var { offsets, bytes } => {
+                        out.extend_from_slice(&bytes[offsets.at(i)..offsets.at(i + 1)])
+                    }
                     _ => encode_range(raw, i, 1, out)?,
                 }
             }
@@ -120,25 +168,25 @@ impl<'a> Rows<'a> {
 /// Writes `len` values of a column: a byte that tells whether a null bitmap follows, the bitmap, then by shape
 /// the values, or bits, or ends and bytes, or ends and the child, or the children.
 fn encode_range(raw: &Raw, start: usize, len: usize, out: &mut Vec<u8>) -> Result<()> {
-    let has_nulls = (start..start + len).any(|i| raw.is_null(i)) && !matches!(raw.body, Body::Null);
+    let has_nulls = (start..start + len).any(|i| raw.is_null(i)) && !matches!(raw.body, raw::Body::Null);
     out.push(u8::from(has_nulls));
     if has_nulls {
         push_bits(len, |i| raw.is_null(start + i), out);
     }
     match &raw.body {
-        Body::Null => {}
-        Body::Bool(values) => push_bits(len, |i| values.value(start + i), out),
-        Body::Fixed { width, bytes } => out.extend_from_slice(&bytes[start * width..(start + len) * width]),
-        Body::Var { offsets, bytes } => {
+        raw::Body::Null => {}
+        raw::Body::Bool(values) => push_bits(len, |i| values.value(start + i), out),
+        raw::Body::Fixed { width, bytes } => out.extend_from_slice(&bytes[start * width..(start + len) * width]),
+        raw::Body::Var { offsets, bytes } => {
             let (from, to) = push_ends(offsets, start, len, out)?;
             out.extend_from_slice(&bytes[from..to]);
         }
-        Body::List { offsets, child } => {
+        raw::Body::List { offsets, child } => {
             let (from, to) = push_ends(offsets, start, len, out)?;
             encode_range(child, from, to - from, out)?;
         }
-        Body::FixedList { n, child } => encode_range(child, start * n, len * n, out)?,
-        Body::Struct(children) => {
+        raw::Body::FixedList { n, child } => encode_range(child, start * n, len * n, out)?,
+        raw::Body::Struct(children) => {
             for child in children {
                 encode_range(child, start, len, out)?;
             }
@@ -181,15 +229,36 @@ pub(crate) fn updated(value: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(value.get(UPDATED)?.try_into().ok()?))
 }
 
+/// The chunk of a value that lies in one; its checksum is not looked at.
+pub(crate) fn chunk(value: &[u8]) -> Option<u64> {
+    let (chunk, format) = (value.get(CHUNK)?, value.first()?);
+    (*format == FORMAT_IN_CHUNK).then_some(u64::from_le_bytes(chunk.try_into().ok()?))
+}
+
+/// Moves a value, which lies in a chunk, to the one of that number. [`complete`] has to follow.
+pub(crate) fn set_chunk(value: &mut [u8], chunk: u64) {
+    value[CHUNK].copy_from_slice(&chunk.to_le_bytes());
+}
+
 /// A checked value.
 #[derive(Clone, Copy)]
 pub(crate) struct Header<'a> {
     pub schema_version: u32,
     pub deleted: bool,
     pub updated: i64,
-    /// All but the checksum.
-    pub body: &'a [u8],
+    pub content: Content<'a>,
 }
+
+/// Where a row's columns are.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Here(Body<'a>),
+    InChunk { chunk: u64, row: u32 },
+}
+
+/// All of a value but its checksum.
+#[derive(Clone, Copy)]
+pub(crate) struct Body<'a>(pub &'a [u8]);
 
 impl<'a> Header<'a> {
     pub fn read(value: &'a [u8]) -> Result<Self> {
@@ -200,19 +269,29 @@ impl<'a> Header<'a> {
         }
         let (header, _) = body.split_first_chunk::<HEADER>().ok_or_else(|| damaged("is cut short"))?;
         let [format, v0, v1, v2, v3, flags, u0, u1, u2, u3, u4, u5, u6, u7] = *header;
-        if format != FORMAT {
-            return Err(damaged(&format!("has format {format}, which this version does not know")));
-        }
+        let content = match format {
+            FORMAT => Content::Here(Body(body)),
+            FORMAT_IN_CHUNK => {
+                let place: [u8; IN_CHUNK - HEADER] =
+                    body[HEADER..].try_into().map_err(|_| damaged("does not say where it lies"))?;
+                let [c0, c1, c2, c3, c4, c5, c6, c7, r0, r1, r2, r3] = place;
+                let chunk = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+                Content::InChunk { chunk, row: u32::from_le_bytes([r0, r1, r2, r3]) }
+            }
+            _ => return Err(damaged(&format!("has format {format}, which this version does not know"))),
+        };
         Ok(Self {
             schema_version: u32::from_le_bytes([v0, v1, v2, v3]),
             deleted: flags & DELETED != 0,
             updated: i64::from_le_bytes([u0, u1, u2, u3, u4, u5, u6, u7]),
-            body,
+            content,
         })
     }
+}
 
+impl Body<'_> {
     pub fn is_null(&self, column: usize) -> bool {
-        self.body.get(HEADER + column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
+        self.0.get(HEADER + column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
     }
 }
 

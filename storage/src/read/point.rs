@@ -30,8 +30,8 @@ impl UserHot {
         let header = Header::read(value)?;
         let mut decoder = RowDecoder::new(&self.table, projection)?;
         if deleted || !header.deleted {
-            decoder.push_checked(row.user, row.key, row.seq, &header)?;
+            decoder.push_checked(&row, &header)?;
         }
-        Ok(Some(decoder.finish()?.columns().to_vec()))
+        Ok(Some(decoder.finish(self)?.columns().to_vec()))
     }
 }

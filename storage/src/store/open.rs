@@ -19,6 +19,7 @@ use crate::{
     compact::{self, Compactor, Pace},
     flush::{Flusher, Turns, recover, scheduler::Scheduler},
     hot::{
+        chunk::At,
         committer::{Committer, HighWater, Parts},
         db::{Db, Family},
         decoded::DecodedCache,
@@ -98,6 +99,7 @@ pub(super) async fn open(
         committer,
         cold,
         load_bytes: config.load_bytes.max(1),
+        chunk_rows: config.chunk_rows,
         flusher,
         decoded,
         stall_timeout: config.stall_timeout,
@@ -182,6 +184,13 @@ fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Loa
         writes.found(table, row.user, row.generation);
         let load = Load { rows: 1, bytes, oldest_micros, newest_micros: oldest_micros };
         loads.entry(row.generation).or_default().add(load);
+        cursor.next()?;
+    }
+    let mut cursor = db.snapshot().cursor(Family::Chunk, lower.clone(), key::after_prefix(&lower), true)?;
+    cursor.seek(&lower)?;
+    while let Some((stored, value)) = cursor.item() {
+        let bytes = (stored.len() + value.len()) as u64;
+        loads.entry(At::read(stored)?.generation).or_default().add(Load { bytes, ..Load::default() });
         cursor.next()?;
     }
     Ok(())

@@ -32,8 +32,9 @@ impl Bench {
         Self { store, table, _dir: dir }
     }
 
+    /// Two rows are a chunk, one lies apart.
     fn set(&self) -> WriteSet {
-        WriteSet::new(Arc::clone(&self.table), USER)
+        WriteSet::new(Arc::clone(&self.table), USER).with_chunk_rows(2)
     }
 
     fn rows(&self, rows: &[(i32, &str)]) -> RecordBatch {

@@ -70,7 +70,7 @@ impl Bench {
         bytes.extend_from_slice(&[b'k', 0, 0, 0, 0, 0, 0, 0, 0]);
         let middle = bytes.len();
         bytes.extend_from_slice(&[0; 20]);
-        let rows = Rows { schema_version: 1, places: vec![[0, middle, bytes.len()]], bytes };
+        let rows = Rows { schema_version: 1, places: vec![[0, middle, bytes.len()]], bytes, chunks: Vec::new() };
         self.committer.rows(table, durability, rows, Box::new(())).await
     }
 

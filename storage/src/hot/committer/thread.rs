@@ -16,6 +16,7 @@ use crate::{
     cold::manifest,
     fail_points::FailPoint,
     hot::{
+        chunk::At,
         db::{Batch, Family},
         key,
         tables::{Active, Load, record_key},
@@ -309,7 +310,7 @@ impl Thread {
             let (stored, row) = rows.bytes[start..end].split_at_mut(middle - start);
             key::complete(stored, generation, seq);
             value::complete(row, micros);
-            self.parts.db.put_row(&mut group.batch, stored, row)?;
+            self.parts.db.put_into(&mut group.batch, Family::Hot, stored, row)?;
             let written = key::split(stored)?;
             if writer.replace((written.table, written.user)) != Some((written.table, written.user)) {
                 // Before the write, so that no reader who sees the rows recalls what was there before them.
@@ -317,6 +318,13 @@ impl Thread {
             }
             load.rows += 1;
             load.bytes += (end - start) as u64;
+        }
+        if let Some((table, user)) = writer {
+            for chunk in rows.chunks {
+                let key = At { generation, user, chunk: chunk.number }.key(table);
+                self.parts.db.put_into(&mut group.batch, Family::Chunk, &key, &chunk.value)?;
+                load.bytes += (key.len() + chunk.value.len()) as u64;
+            }
         }
         Ok(load)
     }

@@ -18,10 +18,10 @@ impl Db {
     /// is left.
     pub(crate) fn purge(&self) -> Result<()> {
         // Once nothing of a log is in memory alone, RocksDB deletes it.
-        for family in [Family::Meta, Family::Manifest, Family::Hot] {
+        for family in Family::ALL {
             self.rocks.flush_cf(self.family(family)?).map_err(write_error)?;
         }
-        for family in [Family::Manifest, Family::Hot, Family::Meta] {
+        for family in [Family::Manifest, Family::Hot, Family::Chunk, Family::Meta] {
             self.rewrite(family)?;
         }
         let list = self.list_of_files()?;

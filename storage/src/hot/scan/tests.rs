@@ -53,7 +53,7 @@ impl Bench {
             let mut value = Vec::new();
             Rows::new(&layout, &rows).unwrap().encode(0, version.deleted, &mut value).unwrap();
             value::complete(&mut value, 0);
-            db.put_row(&mut batch, &stored, &value).unwrap();
+            db.put_into(&mut batch, Family::Hot, &stored, &value).unwrap();
         }
         db.write(batch, false).unwrap();
         Self { snapshot: db.snapshot(), table, _dir: dir }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
@@ -10,11 +10,16 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Field, Fields, Int32Type, IntervalMonthDayNano, IntervalUnit, TimeUnit},
 };
-use insula_proto::{Seq, UserNo};
+use insula_proto::{Generation, Seq, TableId, UserNo};
 use proptest::prelude::*;
 
 use super::*;
-use crate::hot::{decode::RowDecoder, tests::table};
+use crate::hot::{
+    chunk::{self, At, Chunks, NoChunks},
+    decode::RowDecoder,
+    key,
+    tests::table,
+};
 
 fn encode(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
     let layout = Layout::of(table).unwrap();
@@ -28,13 +33,44 @@ fn encode(table: &TableDef, rows: &RecordBatch) -> Vec<Vec<u8>> {
     (0..rows.num_rows()).map(row).collect()
 }
 
+/// The same rows in chunks of `size` each.
+fn encode_in_chunks(table: &TableDef, rows: &RecordBatch, size: usize) -> (Vec<Vec<u8>>, Values) {
+    let encoder = Encoder::InChunks { schema_version: table.schema_version, first: 7, rows: size };
+    let row = |i| {
+        let mut value = Vec::new();
+        encoder.encode(i, i % 2 == 1, &mut value).unwrap();
+        complete(&mut value, 1_000_000 + i as i64);
+        value
+    };
+    let slice = |from| chunk::encode(&rows.slice(from, size.min(rows.num_rows() - from))).unwrap();
+    let chunks = (7..).zip((0..rows.num_rows()).step_by(size).map(slice)).collect();
+    ((0..rows.num_rows()).map(row).collect(), Values(chunks))
+}
+
+struct Values(HashMap<u64, Vec<u8>>);
+
+impl Chunks for Values {
+    fn with(&self, at: At, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        read(self.0.get(&at.chunk).ok_or_else(|| chunk::missing(at))?)
+    }
+}
+
 fn decode(table: &TableDef, values: &[Vec<u8>], projection: &[usize]) -> RecordBatch {
+    decode_with(table, values, projection, &NoChunks)
+}
+
+fn decode_with(table: &TableDef, values: &[Vec<u8>], projection: &[usize], chunks: &dyn Chunks) -> RecordBatch {
     let mut decoder = RowDecoder::new(&Arc::new(table.clone()), projection).unwrap();
     for (i, value) in values.iter().enumerate() {
-        decoder.push(UserNo(3), &(i as u64).to_be_bytes(), Seq(40 + i as u64), value).unwrap();
+        let key = (i as u64).to_be_bytes();
+        decoder.push(&parts(3, &key, 40 + i as u64), value).unwrap();
     }
     assert_eq!(decoder.len(), values.len());
-    decoder.finish().unwrap()
+    decoder.finish(chunks).unwrap()
+}
+
+fn parts(user: u64, key: &[u8], seq: u64) -> key::Parts<'_> {
+    key::Parts { table: TableId(7), generation: Generation(1), user: UserNo(user), key, seq: Seq(seq) }
 }
 
 /// A table without key, whose columns are these arrays.
@@ -48,16 +84,28 @@ fn table_of(columns: &[ArrayRef]) -> (TableDef, RecordBatch) {
 
 fn round_trip(columns: &[ArrayRef]) {
     let (table, rows) = table_of(columns);
-    let values = encode(&table, &rows);
+    same(&table, columns, &encode(&table, &rows), &NoChunks);
+    for size in 1..=rows.num_rows() {
+        let (values, chunks) = encode_in_chunks(&table, &rows, size);
+        same(&table, columns, &values, &chunks);
+        // Some rows lie apart.
+        let apart = encode(&table, &rows);
+        let mixed: Vec<_> =
+            (0..).zip(values).map(|(i, value)| if i % 3 == 1 { apart[i].clone() } else { value }).collect();
+        same(&table, columns, &mixed, &chunks);
+    }
+}
+
+fn same(table: &TableDef, columns: &[ArrayRef], values: &[Vec<u8>], chunks: &dyn Chunks) {
     let all: Vec<usize> = (5..5 + columns.len()).collect();
-    let back = decode(&table, &values, &all);
+    let back = decode_with(table, values, &all, chunks);
     for (column, back) in columns.iter().zip(back.columns()) {
         assert_eq!(column, back, "{}", column.data_type());
     }
     // Each column alone, in the other order of rows.
     let reversed: Vec<Vec<u8>> = values.iter().rev().cloned().collect();
     for (i, column) in columns.iter().enumerate() {
-        let one = decode(&table, &reversed, &[5 + i]);
+        let one = decode_with(table, &reversed, &[5 + i], chunks);
         for row in 0..column.len() {
             assert_eq!(&one.column(0).slice(row, 1), &column.slice(column.len() - 1 - row, 1));
         }
@@ -147,8 +195,8 @@ fn nonsense_is_an_error() {
             bad[at] = byte;
             complete(&mut bad, 0);
             let mut decoder = RowDecoder::new(&Arc::new(table.clone()), &[5, 6, 7]).unwrap();
-            if decoder.push(UserNo(1), &[0; 8], Seq(1), &bad).is_ok() {
-                let _ = decoder.finish();
+            if decoder.push(&parts(1, &[0; 8], 1), &bad).is_ok() {
+                let _ = decoder.finish(&NoChunks);
             }
         }
     }

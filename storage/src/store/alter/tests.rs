@@ -16,7 +16,12 @@ use crate::{
 const USER: UserNo = UserNo(5);
 
 async fn open(dir: &tempfile::TempDir) -> (Arc<Store>, Arc<TableDef>) {
-    let config = StoreConfig { min_free_bytes: 0, compaction: false, ..StoreConfig::new(dir.path().join("data")) };
+    let config = StoreConfig {
+        min_free_bytes: 0,
+        compaction: false,
+        chunk_rows: 2,
+        ..StoreConfig::new(dir.path().join("data"))
+    };
     let store = Store::open(config).await.unwrap();
     let table = match store.tables().first() {
         Some(table) => Arc::clone(table),
@@ -48,7 +53,7 @@ fn batch(table: &Arc<TableDef>, number: i32) -> RecordBatch {
 }
 
 fn set(table: &Arc<TableDef>, number: i32) -> WriteSet {
-    let mut set = WriteSet::new(Arc::clone(table), USER);
+    let mut set = WriteSet::new(Arc::clone(table), USER).with_chunk_rows(1);
     set.insert(&batch(table, number)).unwrap();
     set
 }

@@ -135,7 +135,7 @@ impl Bench {
 
     fn set(&self, user: u64, table: usize, write: &Write, note: &str, rows: &Rows) -> Result<WriteSet> {
         let def = &self.tables[table];
-        let mut set = WriteSet::new(Arc::clone(def), UserNo(user));
+        let mut set = self.store.write_set(def, UserNo(user));
         let of = |ids: &[i64]| batch(def, &ids.iter().map(|id| (*id, note)).collect::<Vec<_>>());
         match write {
             Write::Insert(ids) => set.insert(&of(ids))?,

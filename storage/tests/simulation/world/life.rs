@@ -47,6 +47,7 @@ impl Life {
             // Files of a few rows, or one for all; loads of many runs, or of one.
             file_bytes: [1 << 11, 1 << 20][rng.below(2) as usize],
             load_bytes: [200, 1 << 20][rng.below(2) as usize],
+            chunk_rows: [2, 1024][rng.below(2) as usize],
             min_free_bytes: 0,
             // The schedule compacts, so that it is the seed's.
             compaction: false,

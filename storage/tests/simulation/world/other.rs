@@ -6,7 +6,7 @@ use std::{
 };
 
 use insula_proto::UserNo;
-use insula_storage::{Filling, MetaBatch, NewTable, Store, TableOptions, WriteSet};
+use insula_storage::{Filling, MetaBatch, NewTable, Store, TableOptions};
 
 use super::{World, statement};
 use crate::{
@@ -114,7 +114,7 @@ fn first_rows() -> Vec<(Key, Values)> {
 async fn create(store: &Arc<Store>, table: NewTable, flush: bool) -> insula_storage::Result<()> {
     let replaced = store.tables().into_iter().find(|t| t.name == table.name).map(|t| t.id);
     let def = store.declare_table(table)?;
-    let mut rows = WriteSet::new(Arc::clone(&def), UserNo(1));
+    let mut rows = store.write_set(&def, UserNo(1));
     rows.insert(&statement::batch(&def, &first_rows()))?;
     store.create_filled(&def, Filling::Set(rows), replaced, MetaBatch::default()).await?;
     if flush {

@@ -9,7 +9,7 @@ use arrow::{
 };
 use insula_proto::UserNo;
 use insula_storage::{
-    Commit, ErrorKind, NewColumn, NewTable, Store, TableDef, TableKind, TableOptions, WriteSet,
+    Commit, ErrorKind, NewColumn, NewTable, Store, TableDef, TableKind, TableOptions,
     load::{Mode, Owners, Scope},
 };
 
@@ -225,7 +225,7 @@ async fn commit(
         return commit_load(store, table, user, what, scope).await;
     }
     let lock = store.lock(table, user).await;
-    let mut set = WriteSet::new(Arc::clone(table), user);
+    let mut set = store.write_set(table, user);
     match what {
         What::Insert(lines) => set.insert(&batch(table, lines))?,
         What::Replace(lines) => set.replace(&batch(table, lines))?,
