@@ -6,6 +6,7 @@ mod depth;
 pub(crate) mod exact;
 pub(crate) mod execute_as;
 mod merges;
+mod operators;
 mod queries;
 pub(crate) mod redact;
 pub(crate) mod repeated;
@@ -81,6 +82,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| Error::invalid(format!("syntax error: {e}")))?;
+    operators::name_xor(&mut tokens);
     depth::check(&tokens)?;
     number_placeholders(&mut tokens)?;
     let named = named_columns(&tokens);
@@ -93,6 +95,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
 }
 
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
+    operators::check(&tokens)?;
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
     queries::name_settings(&mut tokens);
@@ -129,6 +132,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     }
     unserved::check(&ast)?;
     queries::settle(&mut ast)?;
+    operators::settle(&mut ast);
     using::merge(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
