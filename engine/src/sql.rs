@@ -10,6 +10,7 @@ mod operators;
 mod queries;
 pub(crate) mod redact;
 pub(crate) mod repeated;
+mod tuples;
 pub(crate) mod types;
 mod unserved;
 mod using;
@@ -133,6 +134,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     unserved::check(&ast)?;
     queries::settle(&mut ast)?;
     operators::settle(&mut ast);
+    tuples::settle(&mut ast)?;
     using::merge(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
