@@ -201,17 +201,57 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
     named
 }
 
-/// Where a text names something: the last time, since those clauses come last in which DataFusion does not say it itself
-/// (GROUP BY, ORDER BY, USING).
+/// Where a text names a column that is not there: the last time in one of those clauses in which DataFusion does not say it
+/// itself (GROUP BY, ORDER BY, USING), or else the last time at all.
 pub(crate) fn place_of(name: &str, sql: &str) -> Option<Location> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
-    let is_it = |token: &&TokenWithSpan| match &token.token {
+    let is_it = |token: &Token| match token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase() == *name,
         Token::Word(word) => word.value == *name,
         _ => false,
     };
-    tokens.iter().rfind(is_it).map(|token| token.span.start)
+    // Of each pair of parentheses that is open: is this within such a clause?
+    let (mut around, mut within) = (Vec::new(), false);
+    let (mut there, mut anywhere) = (None, None);
+    for TokenWithSpan { token, span } in &tokens {
+        match token {
+            Token::LParen => around.push(within),
+            Token::RParen => within = around.pop().unwrap_or_default(),
+            token if is_it(token) => {
+                anywhere = Some(span.start);
+                there = if within { anywhere } else { there };
+            }
+            token if ["BY", "USING"].iter().any(|word| is_word(token, word)) => within = true,
+            token if ENDS.iter().any(|word| is_word(token, word)) => within = false,
+            _ => {}
+        }
+    }
+    there.or(anywhere)
 }
+
+/// Words at which one of these clauses ends.
+const ENDS: [&str; 20] = [
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "HAVING",
+    "QUALIFY",
+    "WINDOW",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "RIGHT",
+    "FULL",
+    "CROSS",
+    "ON",
+    "SET",
+];
 
 /// `COPY` and `CREATE … EXTERNAL TABLE` reach outside the database, in whatever way they go on.
 fn reaches_outside(tokens: &[TokenWithSpan]) -> bool {
