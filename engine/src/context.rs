@@ -35,6 +35,7 @@ use crate::{
     guards::Guards,
     intervals::OrderedIntervals,
     moments::ComparedMoments,
+    multisets::Multisets,
     outside::{self, Files},
     overflow::CheckedArithmetic,
     session::Settings,
@@ -59,6 +60,7 @@ fn batch_rows(memory: usize) -> usize {
 /// DataFusion's rules, with some before its type coercion and some after it.
 fn analyzer_rules(room: &Room) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(Multisets),
         Arc::new(Subqueries),
         Arc::new(ComparedMoments),
         Arc::new(WholePatterns),

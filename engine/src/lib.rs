@@ -25,6 +25,7 @@ mod intervals;
 mod limits;
 mod memory_pool;
 mod moments;
+mod multisets;
 mod outside;
 mod overflow;
 mod plans;

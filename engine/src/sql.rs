@@ -6,9 +6,11 @@ mod depth;
 pub(crate) mod exact;
 pub(crate) mod execute_as;
 mod merges;
+mod operators;
 mod queries;
 pub(crate) mod redact;
 pub(crate) mod repeated;
+mod tuples;
 pub(crate) mod types;
 mod unserved;
 mod using;
@@ -81,6 +83,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| Error::invalid(format!("syntax error: {e}")))?;
+    operators::name_xor(&mut tokens);
     depth::check(&tokens)?;
     number_placeholders(&mut tokens)?;
     let named = named_columns(&tokens);
@@ -93,6 +96,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
 }
 
 fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<Statement> {
+    operators::check(&tokens)?;
     let kind = take_table_kind(&mut tokens);
     name_schemas(&mut tokens);
     queries::name_settings(&mut tokens);
@@ -129,6 +133,8 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     }
     unserved::check(&ast)?;
     queries::settle(&mut ast)?;
+    operators::settle(&mut ast);
+    tuples::settle(&mut ast)?;
     using::merge(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
@@ -195,17 +201,57 @@ fn named_columns(tokens: &[TokenWithSpan]) -> SystemColumns {
     named
 }
 
-/// Where a text names something: the last time, since those clauses come last in which DataFusion does not say it itself
-/// (GROUP BY, ORDER BY, USING).
+/// Where a text names a column that is not there: the last time in one of those clauses in which DataFusion does not say it
+/// itself (GROUP BY, ORDER BY, USING), or else the last time at all.
 pub(crate) fn place_of(name: &str, sql: &str) -> Option<Location> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
-    let is_it = |token: &&TokenWithSpan| match &token.token {
+    let is_it = |token: &Token| match token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase() == *name,
         Token::Word(word) => word.value == *name,
         _ => false,
     };
-    tokens.iter().rfind(is_it).map(|token| token.span.start)
+    // Of each pair of parentheses that is open: is this within such a clause?
+    let (mut around, mut within) = (Vec::new(), false);
+    let (mut there, mut anywhere) = (None, None);
+    for TokenWithSpan { token, span } in &tokens {
+        match token {
+            Token::LParen => around.push(within),
+            Token::RParen => within = around.pop().unwrap_or_default(),
+            token if is_it(token) => {
+                anywhere = Some(span.start);
+                there = if within { anywhere } else { there };
+            }
+            token if ["BY", "USING"].iter().any(|word| is_word(token, word)) => within = true,
+            token if ENDS.iter().any(|word| is_word(token, word)) => within = false,
+            _ => {}
+        }
+    }
+    there.or(anywhere)
 }
+
+/// Words at which one of these clauses ends.
+const ENDS: [&str; 20] = [
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "HAVING",
+    "QUALIFY",
+    "WINDOW",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "RIGHT",
+    "FULL",
+    "CROSS",
+    "ON",
+    "SET",
+];
 
 /// `COPY` and `CREATE … EXTERNAL TABLE` reach outside the database, in whatever way they go on.
 fn reaches_outside(tokens: &[TokenWithSpan]) -> bool {

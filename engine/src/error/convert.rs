@@ -9,6 +9,7 @@ use super::{
     Error, ErrorKind,
     text::{of_regex, told},
 };
+use crate::sql::repeated;
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
@@ -190,8 +191,14 @@ fn from_parquet(error: &parquet::errors::ParquetError) -> Error {
 fn schema_message(error: &SchemaError) -> String {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            if valid_fields.iter().any(|valid| repeated::said(&valid.name) == Some(&field.name)) {
+                return format!(
+                    "column \"{}\" is ambiguous: a query in FROM has several of that name; name them apart with AS",
+                    field.flat_name()
+                );
+            }
             let mut message = format!("column \"{}\" does not exist", field.flat_name());
-            let names = valid_fields.iter().map(|f| f.name.as_str());
+            let names = valid_fields.iter().map(|f| repeated::said(&f.name).unwrap_or(&f.name));
             if let Some(nearest) = crate::catalog::nearest(&field.name, names) {
                 message.push_str(&format!("; did you mean \"{nearest}\"?"));
             }

@@ -1,14 +1,21 @@
-//! `sum` of integers that fails where its result does not fit. DataFusion's wraps around, which would answer with, and
-//! store, wrong numbers in silence. Sums are kept in 128 bits, which no number of rows overflows, so that only the result
-//! counts and not what was met on the way to it, as in PostgreSQL. What is no integer is left to DataFusion.
+//! `sum` of integers and decimals that fails where its result does not fit. DataFusion's wraps around, which would answer
+//! with, and store, wrong numbers in silence. Sums are kept in more bits than any number of rows fills (but for decimals of
+//! 256 bits), so that only the result counts and not what was met on the way to it, as in PostgreSQL. Floats and
+//! intervals are left to DataFusion.
 
+mod distinct;
 mod groups;
+mod totals;
 
 use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Decimal128Array},
-    datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type, UInt64Type},
+    compute::cast,
+    datatypes::{
+        DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, DecimalType,
+        Field, FieldRef, Int64Type, UInt64Type, i256,
+    },
 };
 use datafusion::{
     common::ScalarValue,
@@ -23,9 +30,6 @@ use datafusion::{
 
 use crate::Error;
 
-/// The type of sums that are not finished.
-const PARTIAL: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
-
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sum {
     original: Arc<AggregateUDF>,
@@ -36,9 +40,9 @@ impl Sum {
         Arc::new(AggregateUDF::from(Self { original }))
     }
 
-    /// What DataFusion's sums 128 bits with.
+    /// What DataFusion's sums in more bits with.
     fn wide(field: &FieldRef) -> FieldRef {
-        Arc::new(Field::new(field.name(), PARTIAL, field.is_nullable()))
+        Arc::new(Field::new(field.name(), partial(field.data_type()), field.is_nullable()))
     }
 }
 
@@ -52,7 +56,13 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.original.return_type(types)
+        match types {
+            // Of these DataFusion's result has hardly more digits than the values.
+            [DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale)] => {
+                Ok(DataType::Decimal128(precision + 10, *scale))
+            }
+            types => self.original.return_type(types),
+        }
     }
 
     fn state_fields(&self, mut args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -65,21 +75,23 @@ impl AggregateUDFImpl for Sum {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let of = args.return_field.data_type().clone();
         match is_checked(&of) {
-            true if args.is_distinct => Ok(Box::new(OfDistinct { inner: self.original.accumulator(args)?, of })),
-            true => Ok(Box::new(Checked { of, sum: 0, count: 0 })),
+            true if args.is_distinct => distinct::checked(of),
+            true => Ok(Box::new(Checked { of, sum: i256::ZERO, count: 0 })),
             false => self.original.accumulator(args),
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match is_checked(args.return_field.data_type()) && !args.is_distinct {
+        match is_checked(args.return_field.data_type()) {
             true => self.accumulator(args),
             false => self.original.create_sliding_accumulator(args),
         }
     }
 
+    /// Decimals of 256 bits are summed by [`Checked`] only: there is nothing wider for sums on their way.
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.original.groups_accumulator_supported(args)
+        !matches!(args.return_field.data_type(), DataType::Decimal256(..))
+            && self.original.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, mut args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
@@ -109,27 +121,45 @@ impl AggregateUDFImpl for Sum {
 }
 
 fn is_checked(of: &DataType) -> bool {
-    matches!(of, DataType::Int64 | DataType::UInt64)
+    matches!(of, DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..) | DataType::Decimal256(..))
+}
+
+/// The type of sums that are not finished.
+fn partial(of: &DataType) -> DataType {
+    match of {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
+            DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale)
+        }
+        _ => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+    }
 }
 
 /// One sum, of all rows or of those in a frame.
 #[derive(Debug)]
 struct Checked {
     of: DataType,
-    sum: i128,
+    sum: i256,
     /// Values in it: a sum of none is NULL.
     count: usize,
 }
 
+impl Checked {
+    fn add(&mut self, sum: i256) -> Result<()> {
+        self.sum = self.sum.checked_add(sum).ok_or_else(|| overflow(&self.of))?;
+        Ok(())
+    }
+}
+
 impl Accumulator for Checked {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sum += total(&values[0]);
+        self.add(totals::total(&values[0], &self.of)?)?;
         self.count += values[0].len() - values[0].null_count();
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sum -= total(&values[0]);
+        let gone = totals::total(&values[0], &self.of)?;
+        self.sum = self.sum.checked_sub(gone).ok_or_else(|| overflow(&self.of))?;
         self.count -= values[0].len() - values[0].null_count();
         Ok(())
     }
@@ -139,22 +169,23 @@ impl Accumulator for Checked {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if self.count == 0 {
-            return ScalarValue::try_new_null(&self.of);
+        match self.count {
+            0 => ScalarValue::try_new_null(&self.of),
+            _ => finished(self.sum, &self.of),
         }
-        finished(self.sum, &self.of)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let sum = (self.count > 0).then_some(self.sum);
-        Ok(vec![ScalarValue::Decimal128(sum, DECIMAL128_MAX_PRECISION, 0)])
+        Ok(vec![match partial(&self.of) {
+            DataType::Decimal256(precision, scale) => ScalarValue::Decimal256(sum, precision, scale),
+            // Of integers.
+            _ => ScalarValue::Decimal128(sum.map(i256::as_i128), DECIMAL128_MAX_PRECISION, 0),
+        }])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let partial = states[0].as_primitive::<Decimal128Type>();
-        self.sum += partial.iter().flatten().sum::<i128>();
-        self.count += partial.len() - partial.null_count();
-        Ok(())
+        self.update_batch(states)
     }
 
     fn size(&self) -> usize {
@@ -162,94 +193,43 @@ impl Accumulator for Checked {
     }
 }
 
-/// DataFusion's set of values, each of them once, whose sum is taken here.
-#[derive(Debug)]
-struct OfDistinct {
-    inner: Box<dyn Accumulator>,
-    of: DataType,
-}
-
-impl Accumulator for OfDistinct {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.inner.update_batch(values)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let state = self.inner.state()?;
-        let Some(ScalarValue::List(values)) = state.first() else {
-            return Err(Error::internal("a sum of distinct values keeps no list of them").into());
-        };
-        let values = values.values();
-        match values.len() == values.null_count() {
-            true => ScalarValue::try_new_null(&self.of),
-            false => finished(total(values), &self.of),
-        }
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.inner.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.inner.merge_batch(states)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.inner.size()
-    }
-}
-
-/// The sum of all values that there are.
-fn total(values: &dyn Array) -> i128 {
-    match values.data_type() {
-        DataType::UInt64 => {
-            let values = values.as_primitive::<UInt64Type>();
-            match values.null_count() {
-                0 => values.values().iter().map(|value| i128::from(*value)).sum(),
-                _ => values.iter().flatten().map(i128::from).sum(),
-            }
-        }
-        DataType::Int64 => {
-            let values = values.as_primitive::<Int64Type>();
-            match values.null_count() {
-                0 => halves(values.values()),
-                _ => values.iter().flatten().map(i128::from).sum(),
-            }
-        }
-        _ => 0,
-    }
-}
-
-/// Both halves of the values are summed apart, in 64 bits each, which is done for several values at once. A batch is far
-/// from the 2^31 rows that could overflow one.
-fn halves(values: &[i64]) -> i128 {
-    let (mut high, mut low) = (0_i64, 0_i64);
-    for value in values {
-        high += value >> 32;
-        low += value & 0xffff_ffff;
-    }
-    (i128::from(high) << 32) + i128::from(low)
-}
-
 /// The sum as a value of its type.
-fn finished(sum: i128, of: &DataType) -> Result<ScalarValue> {
-    match of {
-        DataType::UInt64 => Ok(ScalarValue::UInt64(Some(sum.try_into().map_err(|_| overflow(of))?))),
-        _ => Ok(ScalarValue::Int64(Some(sum.try_into().map_err(|_| overflow(of))?))),
-    }
+fn finished(sum: i256, of: &DataType) -> Result<ScalarValue> {
+    let overflow = || overflow(of);
+    let narrow = || sum.to_i128().ok_or_else(overflow);
+    Ok(match of {
+        DataType::Decimal256(precision, scale) => {
+            Decimal256Type::validate_decimal_precision(sum, *precision, *scale).map_err(|_| overflow())?;
+            ScalarValue::Decimal256(Some(sum), *precision, *scale)
+        }
+        DataType::Decimal128(precision, scale) => {
+            let sum = narrow()?;
+            Decimal128Type::validate_decimal_precision(sum, *precision, *scale).map_err(|_| overflow())?;
+            ScalarValue::Decimal128(Some(sum), *precision, *scale)
+        }
+        DataType::UInt64 => ScalarValue::UInt64(Some(narrow()?.try_into().map_err(|_| overflow())?)),
+        _ => ScalarValue::Int64(Some(narrow()?.try_into().map_err(|_| overflow())?)),
+    })
 }
 
 fn overflow(of: &DataType) -> Error {
-    Error::invalid(format!("integer overflow: a sum does not fit {of}; sum CAST(… AS DECIMAL(38, 0)) instead"))
+    Error::invalid(match of.is_decimal() {
+        true => format!("decimal overflow: a sum does not fit {of}; sum CAST(… AS DOUBLE) instead"),
+        false => format!("integer overflow: a sum does not fit {of}; sum CAST(… AS DECIMAL(38, 0)) instead"),
+    })
 }
 
-/// Integers in the type of partial sums.
-fn widened(values: &dyn Array) -> Result<ArrayRef> {
-    let wide: Decimal128Array = match values.data_type() {
-        DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
-        _ => values.as_primitive::<Int64Type>().unary(i128::from),
-    };
-    Ok(Arc::new(wide.with_data_type(PARTIAL)))
+/// Values in the type of partial sums.
+fn widened(values: &ArrayRef, of: &DataType) -> Result<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::UInt64 => Arc::new(decimals(values.as_primitive::<UInt64Type>().unary(i128::from))),
+        DataType::Int64 => Arc::new(decimals(values.as_primitive::<Int64Type>().unary(i128::from))),
+        _ => cast(values, &partial(of))?,
+    })
+}
+
+fn decimals(integers: Decimal128Array) -> Decimal128Array {
+    integers.with_data_type(DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0))
 }
 
 #[cfg(test)]

@@ -93,3 +93,19 @@ fn passwords_are_no_part_of_what_is_shown() {
     }
     assert_eq!(shown("CREATE USER a PASSWORD 'x"), "***", "what cannot be read is not shown");
 }
+
+#[test]
+fn a_missing_column_is_where_it_is_sought() {
+    for (sql, column) in [
+        ("SELECT id FROM t ORDER BY nope", 27),
+        ("WITH a AS (SELECT id FROM t ORDER BY nope) SELECT id AS nope FROM a", 38),
+        ("SELECT * FROM (SELECT id FROM t GROUP BY id, Nope LIMIT 1) s WHERE id = 'nope' AND s.nope > 1", 46),
+        ("SELECT * FROM t JOIN u USING (nope) WHERE u.nope = 1", 31),
+        ("SELECT sum(id) OVER (PARTITION BY nope), 1 AS nope FROM t", 35),
+        ("SELECT nope FROM t WHERE nope > 1", 26),
+    ] {
+        let at = place_of("nope", sql).unwrap();
+        assert_eq!((at.line, at.column), (1, column), "{sql}");
+    }
+    assert_eq!(place_of("nope", "SELECT 'nope'"), None);
+}

@@ -3,9 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Query, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Query, Statement, TableFactor, Visit, Visitor};
 
 use crate::{Error, Result};
 
@@ -29,11 +27,6 @@ impl Visitor for Unserved {
                  row, the one that commits later is refused as ABORTED",
             );
         }
-        if keeps_repeats(&query.body) {
-            return ControlFlow::Break(
-                "INTERSECT ALL and EXCEPT ALL are not there: how often a row occurs on each side would not be kept",
-            );
-        }
         if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() {
             return ControlFlow::Break("FOR XML, FOR JSON, SETTINGS and FORMAT are not there");
         }
@@ -55,16 +48,5 @@ impl Visitor for Unserved {
             }
             _ => ControlFlow::Continue(()),
         }
-    }
-}
-
-fn keeps_repeats(body: &SetExpr) -> bool {
-    use SetOperator::{Except, Intersect, Minus};
-    match body {
-        SetExpr::SetOperation { op, set_quantifier, left, right } => {
-            let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
-            (all && matches!(op, Intersect | Except | Minus)) || keeps_repeats(left) || keeps_repeats(right)
-        }
-        _ => false,
     }
 }

@@ -13,7 +13,9 @@ use arrow::{
     array::{ArrayRef, RecordBatch},
     datatypes::Schema,
 };
-use datafusion::{execution::memory_pool::MemoryReservation, sql::sqlparser::ast::Statement as Ast};
+use datafusion::{
+    execution::memory_pool::MemoryReservation, logical_expr::LogicalPlan, sql::sqlparser::ast::Statement as Ast,
+};
 use insula_proto::UserNo;
 use insula_storage::Store;
 use parking_lot::Mutex;
@@ -31,7 +33,7 @@ use crate::{
     catalog::Snapshot,
     context::Context,
     session::Settings,
-    sql::{Parsed, SystemColumns, parse, redact::without_passwords},
+    sql::{Parsed, SystemColumns, parse, redact::without_passwords, repeated},
     write::Write,
 };
 
@@ -254,7 +256,7 @@ impl Plan {
         let logical = match &self.source {
             Source::Query(ast) => {
                 context.reach_of(ast.as_ref()).await?;
-                explain::plan(context, ast.as_ref().clone())?
+                planned(context, ast)?
             }
             Source::Substrait(message) => substrait::plan(context, message).await?,
             Source::Write(_) | Source::Control | Source::Other => {
@@ -271,6 +273,20 @@ impl Plan {
             Kept { catalog: Arc::downgrade(catalog), settings: settings.clone(), role, query: Arc::clone(&query) };
         *self.kept.lock() = Some(kept);
         Ok(query)
+    }
+}
+
+/// Of a query, as often as it takes to tell its columns apart.
+fn planned(context: &Context, ast: &Ast) -> Result<LogicalPlan> {
+    let mut told_apart = None;
+    loop {
+        let ast = told_apart.as_ref().unwrap_or(ast);
+        let error = match explain::plan(context, ast.clone()) {
+            Ok(plan) => return Ok(plan),
+            Err(error) => error,
+        };
+        // Each time some column more has another name.
+        told_apart = Some(repeated::apart(ast, &error)?.ok_or(error)?);
     }
 }
 

@@ -1,10 +1,10 @@
-//! Sums of many groups: DataFusion's of 128 bits, with integers on their way in and out.
+//! Sums of many groups: DataFusion's of more bits, with the values narrow on their way in and out.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, AsArray, BooleanArray, Int64Array, UInt64Array},
-    datatypes::{DataType, Decimal128Type},
+    array::{ArrayRef, AsArray, BooleanArray, Decimal128Array},
+    datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Int64Type, UInt64Type, i256},
 };
 use datafusion::{
     error::Result,
@@ -12,6 +12,7 @@ use datafusion::{
 };
 
 use super::{overflow, widened};
+use crate::Error;
 
 struct Groups {
     inner: Box<dyn GroupsAccumulator>,
@@ -31,20 +32,29 @@ impl GroupsAccumulator for Groups {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.inner.update_batch(&[widened(&values[0])?], groups, filter, total)
+        self.inner.update_batch(&[widened(&values[0], &self.of)?], groups, filter, total)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let sums = self.inner.evaluate(emit_to)?;
-        let sums = sums.as_primitive::<Decimal128Type>();
-        Ok(match self.of {
+        let overflow = || overflow(&self.of);
+        Ok(match &self.of {
+            DataType::Decimal128(precision, scale) => {
+                let narrow = |sum: i256| {
+                    let narrow =
+                        sum.to_i128().filter(|sum| Decimal128Type::is_valid_decimal_precision(*sum, *precision));
+                    narrow.ok_or_else(overflow)
+                };
+                let sums: Decimal128Array = sums.as_primitive::<Decimal256Type>().try_unary(narrow)?;
+                Arc::new(sums.with_precision_and_scale(*precision, *scale)?)
+            }
             DataType::UInt64 => {
-                let sums: UInt64Array = sums.try_unary(|sum| sum.try_into().map_err(|_| overflow(&self.of)))?;
-                Arc::new(sums)
+                let narrow = |sum: i128| sum.try_into().map_err(|_| overflow());
+                Arc::new(sums.as_primitive::<Decimal128Type>().try_unary::<_, UInt64Type, Error>(narrow)?)
             }
             _ => {
-                let sums: Int64Array = sums.try_unary(|sum| sum.try_into().map_err(|_| overflow(&self.of)))?;
-                Arc::new(sums)
+                let narrow = |sum: i128| sum.try_into().map_err(|_| overflow());
+                Arc::new(sums.as_primitive::<Decimal128Type>().try_unary::<_, Int64Type, Error>(narrow)?)
             }
         })
     }
@@ -58,7 +68,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(&[widened(&values[0])?], filter)
+        self.inner.convert_to_state(&[widened(&values[0], &self.of)?], filter)
     }
 
     fn size(&self) -> usize {
