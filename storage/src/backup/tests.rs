@@ -18,7 +18,7 @@ use crate::{
 };
 
 async fn open(dir: &Path) -> Arc<Store> {
-    Store::open(StoreConfig { min_free_bytes: 0, chunk_rows: 4, ..StoreConfig::new(dir.to_owned()) }).await.unwrap()
+    Store::open(StoreConfig { min_free_bytes: 0, chunk_rows: 2, ..StoreConfig::new(dir.to_owned()) }).await.unwrap()
 }
 
 async fn insert(store: &Arc<Store>, table: &Arc<TableDef>, user: u64, numbers: std::ops::Range<i32>) {

@@ -11,7 +11,13 @@ use insula_proto::UserNo;
 use uuid::Uuid;
 
 use super::*;
-use crate::{TableDef, TableKind, hot::tests::new_table};
+use crate::{
+    TableDef, TableKind,
+    hot::{
+        db::{Batch, Family},
+        tests::new_table,
+    },
+};
 
 fn config(dir: &Path) -> StoreConfig {
     StoreConfig { min_free_bytes: 0, chunk_rows: 8, ..StoreConfig::new(dir.to_owned()) }
@@ -155,6 +161,27 @@ async fn a_fault_names_the_file_and_the_place() {
     assert!(path.ends_with(&fault.place) && fault.offset == Some(0) && fault.is_fault, "{fault:?}");
     assert!(fault.to_string().starts_with("fault: t1/") && fault.to_string().contains(", byte 0: "), "{fault}");
     assert!(fault.to_json().contains("\"offset\":0"), "{}", fault.to_json());
+}
+
+/// RocksDB's own checksums are right: such damage came about before the bytes were written.
+#[tokio::test]
+async fn a_damaged_chunk_is_found_also_where_no_row_lies_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    let chunks = store.db.scan(Family::Chunk, &[]).unwrap();
+    assert_eq!(chunks.len(), 2);
+    let mut batch = Batch::default();
+    for (mut key, mut value) in chunks {
+        key[20] ^= 1;
+        value[20] ^= 1;
+        batch.put(Family::Chunk, key, value);
+    }
+    store.committer.write(batch).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let (_, found) = check(dir.path()).await;
+    let [fault] = &found[..] else { panic!("{found:?}") };
+    assert!(fault.is_fault && fault.to_string().contains("a chunk of the hot tier fails its checksum"), "{fault}");
 }
 
 #[tokio::test]
