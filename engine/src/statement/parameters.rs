@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
-    compute::{CastOptions, cast_with_options},
+    compute::{CastOptions, cast_with_options, kernels::cmp::distinct},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
@@ -212,13 +212,26 @@ fn conform(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch> {
         if column.data_type() == field.data_type() {
             return Ok(Arc::clone(column));
         }
-        cast_with_options(column, field.data_type(), &strict).map_err(|e| {
-            let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
-            let reason = Error::from(e);
-            Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {}", reason.message()))
-        })
+        let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
+        let refused = |why: &str| Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {why}"));
+        let cast = cast_with_options(column, wanted, &strict).map_err(|e| refused(Error::from(e).message()))?;
+        if loses_a_fraction(column, &cast)? {
+            let why = format!("a value has a fraction; where it counts, write CAST({name} AS DOUBLE)");
+            return Err(refused(&why));
+        }
+        Ok(cast)
     });
     Ok(RecordBatch::try_new(Arc::clone(declared), columns.collect::<Result<_>>()?)?)
+}
+
+/// Whether numbers became integers that they are not. `i < 1.5` would quietly be `i < 1`.
+fn loses_a_fraction(given: &ArrayRef, cast: &ArrayRef) -> Result<bool> {
+    let has_fractions = given.data_type().is_floating() || given.data_type().is_decimal();
+    if !has_fractions || !cast.data_type().is_integer() {
+        return Ok(false);
+    }
+    let back = cast_with_options(cast, given.data_type(), &CastOptions::default())?;
+    Ok(distinct(given, &back)?.true_count() > 0)
 }
 
 pub(crate) fn as_values(scalars: Vec<ScalarValue>) -> ParamValues {
