@@ -87,13 +87,23 @@ fn rename_in_select(select: &mut Select) {
 fn key(item: &SelectItem) -> Option<Key> {
     match (named(item), item) {
         (Some(name), _) => Some(Key::Name(name)),
-        (None, SelectItem::UnnamedExpr(expr)) => {
-            let text = expr.to_string();
-            // Letters matter between quotes only.
-            Some(Key::Text(if text.contains(['\'', '"']) { text } else { text.to_lowercase() }))
-        }
+        (None, SelectItem::UnnamedExpr(expr)) => Some(Key::Text(text_of(expr))),
         _ => None,
     }
+}
+
+/// Parentheses are no part of a name.
+fn text_of(expr: &Expr) -> String {
+    match expr {
+        Expr::Nested(inner) => text_of(inner),
+        expr => folded(expr),
+    }
+}
+
+/// The text of an expression, the same one whatever the letters of its names: they matter between quotes only.
+pub(super) fn folded(expr: &Expr) -> String {
+    let text = expr.to_string();
+    if text.contains(['\'', '"']) { text } else { text.to_lowercase() }
 }
 
 fn named(item: &SelectItem) -> Option<String> {
