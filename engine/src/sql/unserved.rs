@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Query, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Visit, Visitor,
+    Query, Select, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Visit, Visitor,
 };
 
 use crate::{Error, Result};
@@ -38,6 +38,15 @@ impl Visitor for Unserved {
             return ControlFlow::Break("FOR XML, FOR JSON, SETTINGS and FORMAT are not there");
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<&'static str> {
+        match select.into {
+            Some(_) => {
+                ControlFlow::Break("SELECT … INTO is not there; CREATE TABLE … AS SELECT makes a table of a query")
+            }
+            None => ControlFlow::Continue(()),
+        }
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<&'static str> {
