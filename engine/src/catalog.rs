@@ -253,7 +253,13 @@ impl Catalog {
     }
 
     /// `first`: grants that the table comes with.
-    pub async fn create_table(&self, table: NewTable, first: &[FirstGrant], if_not_exists: bool) -> Result<()> {
+    pub async fn create_table(
+        &self,
+        table: NewTable,
+        author: UserNo,
+        first: &[FirstGrant],
+        if_not_exists: bool,
+    ) -> Result<()> {
         let _change = self.change.lock().await;
         match self.vacancy(&table.namespace, &table.name) {
             Ok(()) => {}
@@ -261,7 +267,7 @@ impl Catalog {
             Err(error) => return Err(error),
         }
         let def = self.store.declare_table(table)?;
-        self.fill(&def, Filling::Nothing, first, None).await.map(drop)
+        self.fill((&def, author), Filling::Nothing, first, None).await.map(drop)
     }
 
     /// The table as it will be, so that its rows can be gathered; see [`Self::create_filled`].
@@ -275,6 +281,7 @@ impl Catalog {
     pub async fn create_filled(
         &self,
         def: &Arc<TableDef>,
+        author: UserNo,
         rows: Filling,
         first: &[FirstGrant],
         replace: bool,
@@ -284,13 +291,13 @@ impl Catalog {
         if replaced.is_none() {
             self.vacancy(&def.namespace, &def.name)?;
         }
-        self.fill(def, rows, first, replaced).await
+        self.fill((def, author), rows, first, replaced).await
     }
 
     /// Under `change`.
     async fn fill(
         &self,
-        def: &Arc<TableDef>,
+        (def, author): (&Arc<TableDef>, UserNo),
         rows: Filling,
         first: &[FirstGrant],
         replaced: Option<Arc<TableDef>>,
@@ -302,7 +309,7 @@ impl Catalog {
         for (grantee, privileges) in first {
             grants.change(&Object::Table(def.id), *grantee, *privileges, false, &mut batch);
         }
-        let stored = self.store.create_filled(def, rows, replaced.map(|old| old.id), batch).await?;
+        let stored = self.store.create_filled(def, Some(author), rows, replaced.map(|old| old.id), batch).await?;
         self.publish_with(Arc::new(grants))?;
         Ok(stored)
     }

@@ -31,7 +31,7 @@ use datafusion::{
 use crate::{
     Engine, Identity, Result, Role,
     bounded::{BigLiterals, Room},
-    functions::{Constant, Functions, Now, WHERE, WHO},
+    functions::{Constant, Functions, Now, TypedCast, WHERE, WHO},
     guards::Guards,
     intervals::OrderedIntervals,
     moments::ComparedMoments,
@@ -354,6 +354,9 @@ impl ContextProvider for Context {
         }
         if Now::NAMES.contains(&name) && self.settings.time_zone != Settings::DEFAULT_TIME_ZONE {
             return Some(Now::function(&self.settings.time_zone));
+        }
+        if name == TypedCast::NAME {
+            return Some(TypedCast::function());
         }
         self.functions.scalar.get(name).cloned()
     }

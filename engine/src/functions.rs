@@ -7,6 +7,7 @@ mod numbers;
 mod plain;
 mod sum;
 mod texts;
+mod typed_cast;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -32,6 +33,7 @@ use crate::{
     session::Settings,
 };
 pub(crate) use now::Now;
+pub(crate) use typed_cast::TypedCast;
 
 #[cfg(test)]
 mod tests;

@@ -218,6 +218,12 @@ impl Grants {
         !objects.is_empty()
     }
 
+    /// Whether everyone may read this shared table.
+    pub fn is_read_by_all(&self, table: TableId) -> bool {
+        let holders = self.tables.get(&table);
+        holders.and_then(|all| all.get(&Grantee::Role(Role::User))).is_some_and(|held| held.has(Privilege::Select))
+    }
+
     /// Who was granted what, in no order.
     pub fn all(&self) -> impl Iterator<Item = (Object, Grantee, Privileges)> {
         let tables = self.tables.iter().map(|(id, holders)| (Object::Table(*id), holders));

@@ -61,7 +61,8 @@ pub(crate) async fn run(
     };
     request.running.commits()?;
     let rows = if is_new {
-        catalog.create_filled(&table, intake.filling()?, &[], target.mode == IngestMode::Replace).await?
+        let replace = target.mode == IngestMode::Replace;
+        catalog.create_filled(&table, request.user.no, intake.filling()?, &[], replace).await?
     } else {
         intake.commit().await?
     };

@@ -1,6 +1,7 @@
 //! From SQL text to a statement: one tokenizer pass (what is named, which parameters), then either one of our own
 //! [`command`]s or sqlparser's syntax tree.
 
+mod casts;
 pub(crate) mod command;
 mod depth;
 pub(crate) mod exact;
@@ -139,6 +140,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);
     exact::in_casts(&mut ast);
+    casts::name(&mut ast);
     let statement = if let Ast::Explain { statement, .. } = &mut ast { statement.as_mut() } else { &mut ast };
     if let (Ast::Insert(insert), Some(alias)) = (statement, alias) {
         insert.table_alias = Some(TableAliasWithoutColumns { explicit: true, alias });

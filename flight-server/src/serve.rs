@@ -10,15 +10,18 @@ use std::{
 use arrow_flight::flight_service_server::FlightServiceServer;
 use futures::TryStreamExt;
 use insula_engine::{AuditConfig, Engine, EngineConfig, Host, StoreConfig, TransactionLimits};
-use insula_proto::admin::admin_server::AdminServer;
+use insula_proto::admin::admin_server::{self, AdminServer};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     task::JoinHandle,
 };
-use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming};
-use tonic_health::server::HealthReporter;
+use tonic::{
+    server::NamedService,
+    transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::Builder as Reflection;
 use tracing_subscriber::EnvFilter;
 
@@ -122,7 +125,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
             tracing::info!(signal = name, "draining");
             shared.gate.close();
             probes.set(Phase::Draining);
-            health.set_not_serving::<Flight>().await;
+            tell_health(&health, ServingStatus::NotServing).await;
             // The server ends once its streams have; those that the time limit leaves are cut by the end of the process.
             let _ = stop.send(());
             match tokio::time::timeout(settings.drain_timeout, &mut server).await {
@@ -204,10 +207,17 @@ fn start(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(move |tcp| Lingering::new(tcp, linger));
     let reporter = health.clone();
     let server = tokio::spawn(async move {
-        reporter.set_serving::<Flight>().await;
+        tell_health(&reporter, ServingStatus::Serving).await;
         router.serve_with_incoming_shutdown(incoming, async { stopped.await.unwrap_or_default() }).await
     });
     Ok((health, server))
+}
+
+/// Of each service, and of the server as a whole, which is what a probe asks for that names none.
+async fn tell_health(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", Flight::NAME, admin_server::SERVICE_NAME] {
+        health.set_service_status(service, status).await;
+    }
 }
 
 fn builder(settings: &Settings) -> Result<Server, Error> {

@@ -643,6 +643,8 @@ fn fault(error: &figment::Error) -> String {
         figment::error::Kind::UnknownField(key, _) => {
             format!("unknown setting \"{key}\"{place}; there are {}", KEYS.join(", "))
         }
+        // A file that cannot be read, or is no TOML.
+        kind if error.path.is_empty() => format!("settings{place}: {}", kind.to_string().trim_end()),
         kind => {
             let key = error.path.join(".");
             let hint = match key.rsplit('_').next() {

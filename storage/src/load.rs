@@ -128,8 +128,13 @@ impl Load {
     }
 
     /// Makes the table appear with the rows; see [`Store::create_filled`].
-    pub(crate) async fn create(self, replaced: Option<TableId>, also: MetaBatch) -> Result<u64> {
-        joined(tokio::spawn(async move { self.seal().await?.create(replaced, also).await }).await)
+    pub(crate) async fn create(
+        self,
+        author: Option<UserNo>,
+        replaced: Option<TableId>,
+        also: MetaBatch,
+    ) -> Result<u64> {
+        joined(tokio::spawn(async move { self.seal().await?.create(author, replaced, also).await }).await)
     }
 
     /// Everything in files that survive power loss, their keys not yet checked.

@@ -212,7 +212,7 @@ impl Store {
     /// Durable when it returns.
     pub async fn create_table(&self, table: NewTable) -> Result<Arc<TableDef>> {
         let def = self.declare_table(table)?;
-        self.create_with(&def, (Rows::default(), None), None, MetaBatch::default(), &mut true).await?;
+        self.create_with((&def, None), (Rows::default(), None), None, MetaBatch::default(), &mut true).await?;
         Ok(def)
     }
 
@@ -221,6 +221,7 @@ impl Store {
     pub async fn create_filled(
         &self,
         def: &Arc<TableDef>,
+        author: Option<UserNo>,
         filling: Filling,
         replaced: Option<TableId>,
         also: MetaBatch,
@@ -228,16 +229,16 @@ impl Store {
         let (affected, rows) = match filling {
             Filling::Nothing => (0, Rows::default()),
             Filling::Set(rows) => (rows.affected(), rows.into_rows(&self.ids)),
-            Filling::Load(load) => return load.create(replaced, also).await,
+            Filling::Load(load) => return load.create(author, replaced, also).await,
         };
-        self.create_with(def, (rows, None), replaced, also, &mut true).await?;
+        self.create_with((def, author), (rows, None), replaced, also, &mut true).await?;
         Ok(affected)
     }
 
     /// `stamped`: adds the manifest of files that hold the first rows. `sure` is left true if nothing has been committed.
     pub(crate) async fn create_with(
         &self,
-        def: &Arc<TableDef>,
+        (def, author): (&Arc<TableDef>, Option<UserNo>),
         (rows, stamped): (Rows, Option<Stamped>),
         replaced: Option<TableId>,
         also: MetaBatch,
@@ -250,7 +251,7 @@ impl Store {
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let mut batch = also.into_batch();
-        alter::put_version(&mut batch, def, "CREATE TABLE".into(), None, def.created_micros)?;
+        alter::put_version(&mut batch, def, "CREATE TABLE".into(), author, def.created_micros)?;
         let active = Active { generation: FIRST_GENERATION, schema_version: def.schema_version };
         batch.put(Family::Meta, record_key::generation(def.id), active.to_record());
         let next = self.next_table.load(Ordering::Relaxed);

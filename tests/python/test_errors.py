@@ -79,6 +79,7 @@ CASES = {
     "ALTER TABLE {t} ALTER COLUMN size SET DEFAULT 'x'": ("InvalidArgument",),
     "ALTER TABLE {t} ADD COLUMN x INT DEFAULT 'x'": ("InvalidArgument",),
     # Never passed over as if it were not there.
+    "SELECT id INTO x FROM {t}": ("Unimplemented", "CREATE TABLE"),
     "SELECT * FROM {t} TABLESAMPLE SYSTEM (10)": ("Unimplemented", "TABLESAMPLE"),
     "SELECT * FROM {t} FOR UPDATE": ("Unimplemented", "FOR UPDATE", "ABORTED"),
     "SELECT * FROM (SELECT * FROM {t} FOR SHARE) s": ("Unimplemented", "FOR SHARE"),

@@ -1,8 +1,10 @@
 """Over HTTP: metrics for Prometheus, and the probes of those who start servers."""
 
+import json
 import re
 import secrets
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -11,7 +13,7 @@ import urllib.request
 import pytest
 
 from conftest import Login
-from demo import adbc, flightsql
+from demo import adbc, flightsql, grpcurl
 from demo.server import ADMIN_PASSWORD, Server
 
 
@@ -103,6 +105,17 @@ def test_probes(watched):
     assert get(f"{http}/nothing")[0] == 404
 
 
+def watch(address: str, service: str) -> subprocess.Popen:
+    asked = ["-plaintext", "-d", json.dumps({"service": service}), address, "grpc.health.v1.Health/Watch"]
+    return subprocess.Popen([grpcurl.program(), *asked], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def status(watched: subprocess.Popen) -> str:
+    """The next one that a watch tells; nothing at its end."""
+    told = (re.search(r'"status": "(\w+)"', line) for line in watched.stdout)
+    return next((found.group(1) for found in told if found), "")
+
+
 def test_a_draining_server_lives_and_is_not_ready(tmp_path):
     url = f"127.0.0.1:{free_port()}"
     with Server(tmp_path / "data", "--http-listen", url, "--drain-timeout", "60s") as server:
@@ -113,6 +126,10 @@ def test_a_draining_server_lives_and_is_not_ready(tmp_path):
             "WHERE a.value * b.value % 7 = 3"
         )
         connection, ended = user.connect(), []
+        services = ["", "arrow.flight.protocol.FlightService", "insula.v1.Admin"]
+        watches = [watch(server.address, service) for service in services]
+        for watched in watches:
+            assert status(watched) == "SERVING"
 
         def ask():
             try:
@@ -129,7 +146,11 @@ def test_a_draining_server_lives_and_is_not_ready(tmp_path):
         while get(f"http://{url}/readyz") != (503, "draining\n"):
             assert time.monotonic() < deadline, "the server does not say that it drains"
         assert get(f"http://{url}/healthz")[0] == 200
+        for watched in watches:
+            assert status(watched) == "NOT_SERVING"
         server.kill()
+        for watched in watches:
+            watched.communicate()
         asking.join()
         assert ended
         user.close()

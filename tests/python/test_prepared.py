@@ -110,6 +110,35 @@ def test_wrong_number_and_wrong_type(alice, filled, refused):
     assert alice.rows(f"SELECT count(*) FROM {filled}") == [(3,)]
 
 
+def test_a_condition_is_a_boolean(alice, filled, refused):
+    for condition, rows in [
+        ("?", [(1,), (2,), (3,)]),
+        ("NOT ?", []),
+        ("id = 1 AND ?", [(1,)]),
+        ("id = 1 OR ?", [(1,), (2,), (3,)]),
+        ("CASE WHEN ? THEN id = 2 ELSE id = 3 END", [(2,)]),
+    ]:
+        sql = f"SELECT id FROM {filled} WHERE {condition} ORDER BY id"
+        with alice.connection.cursor() as cursor:
+            assert cursor.adbc_prepare(sql).types == [pa.bool_()], condition
+        assert alice.rows(sql, [True]) == rows, condition
+        with refused("InvalidArgument"):
+            alice.rows(sql, ["perhaps"])
+
+
+def test_no_fraction_is_cut_off_to_make_an_integer(alice, filled, refused):
+    for condition in ("id = ?", "id < ?", "id IN (?)"):
+        with refused("InvalidArgument", "$1", "fraction", "CAST($1 AS DOUBLE)"):
+            alice.rows(f"SELECT id FROM {filled} WHERE {condition}", [1.5])
+    with refused("InvalidArgument", "fraction"):
+        alice.rows(f"SELECT id FROM {filled} WHERE id = ?", [Decimal("1.50")])
+    with refused("InvalidArgument", "fraction"):
+        alice.change(f"INSERT INTO {filled} (id, name) VALUES (?, ?)", [(100, "x"), (100.5, "y")])
+    assert alice.rows(f"SELECT count(*) FROM {filled}") == [(3,)]
+    assert alice.rows(f"SELECT id FROM {filled} WHERE id = ?", [2.0]) == [(2,)]
+    assert alice.rows(f"SELECT id FROM {filled} WHERE id < CAST(? AS DOUBLE)", [1.5]) == [(1,)]
+
+
 @pytest.mark.parametrize(
     ("sql", "parameters", "value"),
     [

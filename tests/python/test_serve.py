@@ -34,6 +34,7 @@ def test_unknown_configuration_keys_are_named(tmp_path):
     config = tmp_path / "insula.toml"
     config.write_text('listem = "127.0.0.1:0"\n')
     assert "listem" in refuse("--config", str(config), "--data-dir", str(tmp_path / "data"))
+    assert f"configuration file {tmp_path / 'none.toml'}: No such file" in refuse("--config", str(tmp_path / "none.toml"))
     assert not (tmp_path / "data").exists()
 
 

@@ -48,3 +48,31 @@ def test_a_table_that_is_not_granted_is_not_shown(admin, alice, namespace):
     admin.change(f"CREATE SHARED TABLE {namespace}.hidden (id INT PRIMARY KEY) WITH (grants = 'none')")
     assert names(alice, f"SHOW TABLES FROM {namespace}") == []
     assert names(admin, f"SHOW TABLES FROM {namespace} LIKE 'hid%'") == ["hidden"]
+
+
+def test_a_table_is_made_again_for_those_who_may_read_it(admin, alice, namespace, refused):
+    def make(name: str, options: str = "") -> str:
+        admin.change(f"CREATE SHARED TABLE {namespace}.{name} (id INT PRIMARY KEY) {options}")
+        return f"{namespace}.{name}"
+
+    def definition(table: str) -> str:
+        return admin.rows(f"SHOW CREATE TABLE {table}")[0][2]
+
+    hidden, open_to_all = make("hidden", "WITH (grants = 'none')"), make("open_to_all")
+    assert "grants" not in definition(open_to_all)
+    again = definition(hidden)
+    admin.change(f"DROP TABLE {hidden}")
+    admin.change(again)
+    with refused("PermissionDenied"):
+        alice.rows(f"SELECT * FROM {hidden}")
+    admin.change(f"GRANT SELECT ON {hidden} TO ROLE user")
+    assert "grants" not in definition(hidden)
+    admin.change(f"REVOKE SELECT ON {open_to_all} FROM ROLE user")
+    assert "grants = 'none'" in definition(open_to_all)
+
+
+def test_a_column_of_nothing_is_made_as_text(admin, namespace):
+    admin.change(f"CREATE TABLE {namespace}.made AS SELECT 1 AS id, NULL AS note")
+    assert admin.rows(f"SHOW COLUMNS FROM {namespace}.made")[1][:2] == ("note", "Utf8")
+    admin.change(f"INSERT INTO {namespace}.made VALUES (2, 'text')")
+    assert admin.rows(f"SELECT * FROM {namespace}.made ORDER BY id") == [(1, None), (2, "text")]

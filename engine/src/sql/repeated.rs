@@ -160,7 +160,7 @@ fn key(item: &SelectItem) -> Option<(Key, Columns)> {
     match (named(item), item) {
         (Some(name), _) => Some((Key::Name(name), Columns::new())),
         (None, SelectItem::UnnamedExpr(expr)) => {
-            let (mut expr, mut columns) = (expr.clone(), Columns::new());
+            let (mut expr, mut columns) = (without_parentheses(expr).clone(), Columns::new());
             let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
                 if let Expr::CompoundIdentifier(parts) = expr {
                     columns.push(parts.iter().map(normalize).collect());
@@ -172,10 +172,7 @@ fn key(item: &SelectItem) -> Option<(Key, Columns)> {
                 }
                 ControlFlow::Continue(())
             });
-            let text = expr.to_string();
-            // Letters matter between quotes only.
-            let text = if text.contains(['\'', '"']) { text } else { text.to_lowercase() };
-            Some((Key::Text(text), columns))
+            Some((Key::Text(folded(&expr)), columns))
         }
         _ => None,
     }
@@ -193,6 +190,20 @@ fn is_marked(item: &SelectItem) -> bool {
 /// The name that one made here stands for, if it says it.
 pub(crate) fn said(name: &str) -> Option<&str> {
     name.strip_prefix(MARK)?.split_once(MARK)?.1.strip_prefix('=')
+}
+
+/// They are no part of a name.
+fn without_parentheses(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => without_parentheses(inner),
+        expr => expr,
+    }
+}
+
+/// The text of an expression, the same one whatever the letters of its names: they matter between quotes only.
+pub(super) fn folded(expr: &Expr) -> String {
+    let text = expr.to_string();
+    if text.contains(['\'', '"']) { text } else { text.to_lowercase() }
 }
 
 fn named(item: &SelectItem) -> Option<String> {

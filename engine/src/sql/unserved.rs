@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Query, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Query, Select, Statement, TableFactor, Visit, Visitor};
 
 use crate::{Error, Result};
 
@@ -31,6 +31,15 @@ impl Visitor for Unserved {
             return ControlFlow::Break("FOR XML, FOR JSON, SETTINGS and FORMAT are not there");
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<&'static str> {
+        match select.into {
+            Some(_) => {
+                ControlFlow::Break("SELECT … INTO is not there; CREATE TABLE … AS SELECT makes a table of a query")
+            }
+            None => ControlFlow::Continue(()),
+        }
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<&'static str> {

@@ -5,7 +5,8 @@ use insula_storage::{Check, TableDef, TableKind};
 
 use crate::{sql::quoted, system::options_of};
 
-pub(super) fn create_text(table: &TableDef) -> String {
+/// `is_read_by_all`, if it is shared. Whoever makes it again would else show to everyone what was kept from them.
+pub(super) fn create_text(table: &TableDef, is_read_by_all: bool) -> String {
     let kind = match table.kind {
         TableKind::User => "USER",
         TableKind::Shared => "SHARED",
@@ -26,7 +27,8 @@ pub(super) fn create_text(table: &TableDef) -> String {
     let check = |check: &Check| format!("CONSTRAINT {} CHECK ({})", quoted(&check.name), check.sql);
     parts.extend(table.checks.iter().map(check));
     let name = format!("{}.{}", quoted(&table.namespace), quoted(&table.name));
-    format!("CREATE {kind} TABLE {name} (\n  {}\n) WITH ({})", parts.join(",\n  "), options_of(table))
+    let grants = if table.kind == TableKind::Shared && !is_read_by_all { "grants = 'none', " } else { "" };
+    format!("CREATE {kind} TABLE {name} (\n  {}\n) WITH ({grants}{})", parts.join(",\n  "), options_of(table))
 }
 
 /// Name, type, `NOT NULL`.

@@ -21,9 +21,12 @@ pub(crate) fn schema(plan: &LogicalPlan) -> SchemaRef {
     with_types(plan, DataType::clone)
 }
 
-/// The schema that a table has which keeps a plan's rows.
+/// The schema that a table has which keeps a plan's rows. A column of nothing but NULL is one of text, as in PostgreSQL.
 pub(crate) fn plain_schema(plan: &LogicalPlan) -> SchemaRef {
-    with_types(plan, plain_type)
+    with_types(plan, |kept| match plain_type(kept) {
+        DataType::Null => DataType::Utf8,
+        plain => plain,
+    })
 }
 
 fn with_types(plan: &LogicalPlan, kept: impl Fn(&DataType) -> DataType) -> SchemaRef {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
-    compute::{CastOptions, cast_with_options},
+    compute::{CastOptions, cast_with_options, kernels::cmp::distinct},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
@@ -15,7 +15,7 @@ use datafusion::{
         metadata::ScalarAndMetadata,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::{BinaryExpr, Case, Expr, LogicalPlan, Operator},
 };
 
 use super::many;
@@ -35,13 +35,13 @@ pub(crate) struct Demanded {
 impl Demanded {
     pub fn of(plan: &LogicalPlan) -> Result<Self> {
         let mut types = BTreeMap::new();
-        let cast = cast_to(plan)?;
+        let placed = placed(plan)?;
         let mut passed = arguments::passed(plan)?;
         for (name, field) in plan.get_parameter_fields()? {
             let number: usize = name[1..].parse().map_err(|_| Error::invalid(format!("\"{name}\" is no parameter")))?;
             let known = field.map(|field| field.data_type().clone()).filter(|known| *known != DataType::Null);
             let passed = passed.remove(&name).unwrap_or_default();
-            let known = known.or_else(|| cast.get(&name).cloned()).or(passed.only);
+            let known = known.or_else(|| placed.get(&name).cloned()).or(passed.only);
             types.insert(number, (known, passed.likely));
         }
         let count = types.keys().last().copied().unwrap_or_default();
@@ -101,15 +101,26 @@ impl Demanded {
     }
 }
 
-/// Types to which parameters are cast where nothing else is said of them, and of counts of rows; as in PostgreSQL.
-fn cast_to(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
+/// Types to which parameters are cast where nothing else is said of them, of counts of rows, and of conditions; as in
+/// PostgreSQL.
+fn placed(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
     let mut types = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            if let (LogicalPlan::Limit(_), Expr::Placeholder(parameter)) = (node, expr) {
-                types.insert(parameter.id.clone(), DataType::Int64);
+            let whole = match node {
+                LogicalPlan::Limit(_) => Some(DataType::Int64),
+                LogicalPlan::Filter(_) => Some(DataType::Boolean),
+                _ => None,
+            };
+            if let (Some(whole), Expr::Placeholder(parameter)) = (whole, expr) {
+                types.insert(parameter.id.clone(), whole);
             }
             expr.apply(|expr| {
+                for condition in conditions(expr) {
+                    if let Expr::Placeholder(parameter) = condition {
+                        types.insert(parameter.id.clone(), DataType::Boolean);
+                    }
+                }
                 let (inner, field) = match expr {
                     Expr::Cast(cast) => (&cast.expr, &cast.field),
                     Expr::TryCast(cast) => (&cast.expr, &cast.field),
@@ -124,6 +135,16 @@ fn cast_to(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(types)
+}
+
+/// Those of its parts that an expression takes for true or not.
+fn conditions(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => vec![left, right],
+        Expr::Not(inner) => vec![inner],
+        Expr::Case(Case { expr: None, when_then_expr, .. }) => when_then_expr.iter().map(|(when, _)| &**when).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// See [`Demanded::schema`].
@@ -212,13 +233,26 @@ fn conform(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch> {
         if column.data_type() == field.data_type() {
             return Ok(Arc::clone(column));
         }
-        cast_with_options(column, field.data_type(), &strict).map_err(|e| {
-            let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
-            let reason = Error::from(e);
-            Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {}", reason.message()))
-        })
+        let (name, wanted, given) = (field.name(), field.data_type(), column.data_type());
+        let refused = |why: &str| Error::invalid(format!("parameter {name} is {wanted}, but {given} is bound: {why}"));
+        let cast = cast_with_options(column, wanted, &strict).map_err(|e| refused(Error::from(e).message()))?;
+        if loses_a_fraction(column, &cast)? {
+            let why = format!("a value has a fraction; where it counts, write CAST({name} AS DOUBLE)");
+            return Err(refused(&why));
+        }
+        Ok(cast)
     });
     Ok(RecordBatch::try_new(Arc::clone(declared), columns.collect::<Result<_>>()?)?)
+}
+
+/// Whether numbers became integers that they are not. `i < 1.5` would quietly be `i < 1`.
+fn loses_a_fraction(given: &ArrayRef, cast: &ArrayRef) -> Result<bool> {
+    let has_fractions = given.data_type().is_floating() || given.data_type().is_decimal();
+    if !has_fractions || !cast.data_type().is_integer() {
+        return Ok(false);
+    }
+    let back = cast_with_options(cast, given.data_type(), &CastOptions::default())?;
+    Ok(distinct(given, &back)?.true_count() > 0)
 }
 
 pub(crate) fn as_values(scalars: Vec<ScalarValue>) -> ParamValues {

@@ -188,7 +188,8 @@ impl Utility {
                 }
                 let table = context.tables.definition(&name)?;
                 let texts = |text: &str| texts(std::iter::once(text));
-                vec![texts(&table.namespace), texts(&table.name), texts(&create_text(table))]
+                let text = create_text(table, context.tables.catalog.grants().is_read_by_all(table.id));
+                vec![texts(&table.namespace), texts(&table.name), texts(&text)]
             }
             Self::ShowColumns(name, _) => {
                 let context = request.context(SystemColumns::default())?;

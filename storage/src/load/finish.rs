@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use insula_proto::{Seq, TableId};
+use insula_proto::{Seq, TableId, UserNo};
 use roaring::RoaringBitmap;
 
 use super::{Mode, Scope, check::Check};
@@ -68,7 +68,12 @@ impl Sealed {
     }
 
     /// Together with its table, in the place of `replaced` or where there was none. Returns the rows.
-    pub(crate) async fn create(mut self, replaced: Option<TableId>, also: MetaBatch) -> Result<u64> {
+    pub(crate) async fn create(
+        mut self,
+        author: Option<UserNo>,
+        replaced: Option<TableId>,
+        also: MetaBatch,
+    ) -> Result<u64> {
         let base = Manifest::default();
         let next = match self.next(&base).await {
             Ok(next) => next,
@@ -81,7 +86,7 @@ impl Sealed {
         let stamped = stamping(self.table.id, self.change.intent().clone(), next);
         let mut sure = true;
         let created = (Rows::default(), Some(stamped));
-        let result = self.store.create_with(&self.table, created, replaced, also, &mut sure).await;
+        let result = self.store.create_with((&self.table, author), created, replaced, also, &mut sure).await;
         match result {
             Ok(()) => {
                 self.store.cold.retire(unnamed);

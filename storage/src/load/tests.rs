@@ -318,12 +318,16 @@ async fn a_table_appears_with_its_loaded_rows_or_not_at_all() {
     let new = store.declare_table(new_table("notes", true)).unwrap();
     let twice: Vec<_> = (0..20).chain(3..4).map(|id| (1, id, "x".to_owned())).collect();
     let filled = fill(&store, &new, Scope::One(ALICE), Mode::Insert, &twice).await.unwrap();
-    let error = store.create_filled(&new, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap_err();
+    let error =
+        store.create_filled(&new, None, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(live(&store, &old, ALICE).await, rows(&[(1, "old")]));
     assert_tidy(&store, dir.path());
     let filled = fill(&store, &new, Scope::One(ALICE), Mode::Insert, &twice[..20]).await.unwrap();
-    assert_eq!(store.create_filled(&new, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap(), 20);
+    assert_eq!(
+        store.create_filled(&new, None, Filling::Load(filled), Some(old.id), MetaBatch::default()).await.unwrap(),
+        20
+    );
     assert_eq!(live(&store, &new, ALICE).await.len(), 20);
     assert_eq!(store.tables().len(), 1);
     assert_tidy(&store, dir.path());

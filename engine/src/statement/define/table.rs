@@ -42,7 +42,7 @@ pub(super) async fn create(
             let (columns, key) = declared_columns(&context, &create)?;
             let table = table(&context, columns, key)?;
             request.running.commits()?;
-            request.engine.catalog().create_table(table, &first, create.if_not_exists).await?;
+            request.engine.catalog().create_table(table, request.user.no, &first, create.if_not_exists).await?;
             Ok(0)
         }
         Some(source) => create_as(request, context, &create, source.as_ref().clone(), &first, table).await,
@@ -98,7 +98,7 @@ async fn create_as(
     let plan = WritePlan::fill(&context, request.engine.catalog().declare(new)?, query)?;
     let rows = take_in(request, &context, &plan, &[], None).await?;
     request.running.commits()?;
-    request.engine.catalog().create_filled(plan.table(), rows.filling()?, first, false).await
+    request.engine.catalog().create_filled(plan.table(), request.user.no, rows.filling()?, first, false).await
 }
 
 /// Columns as a query or an ingest brings them: plain types, system columns refused.

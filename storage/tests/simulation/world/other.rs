@@ -116,7 +116,7 @@ async fn create(store: &Arc<Store>, table: NewTable, flush: bool) -> insula_stor
     let def = store.declare_table(table)?;
     let mut rows = store.write_set(&def, UserNo(1));
     rows.insert(&statement::batch(&def, &first_rows()))?;
-    store.create_filled(&def, Filling::Set(rows), replaced, MetaBatch::default()).await?;
+    store.create_filled(&def, None, Filling::Set(rows), replaced, MetaBatch::default()).await?;
     if flush {
         store.flush(def.id).await?;
     }
