@@ -6,6 +6,7 @@ mod calendar;
 mod mode;
 mod now;
 mod numbers;
+mod patterns;
 mod percentile;
 mod plain;
 mod round;
@@ -77,6 +78,11 @@ impl Functions {
         }
         if let Some(original) = scalar.remove("round") {
             scalar.insert("round".to_owned(), round::Round::function(original));
+        }
+        for name in patterns::NAMES {
+            if let Some(original) = scalar.remove(name) {
+                scalar.insert(name.to_owned(), patterns::Patterned::function(original));
+            }
         }
         for (alias, name) in ALIASES {
             if let Some(function) = scalar.get(name).cloned() {

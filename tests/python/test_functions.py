@@ -1,6 +1,6 @@
 """Functions that PostgreSQL's users reach for."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
@@ -46,6 +46,12 @@ def t(admin, alice, namespace):
         ("CAST(age(DATE '2024-02-29', DATE '2024-03-31') AS TEXT)", "-1 mons -2 days"),
         ("CAST(age('2025-01-01', '2024-01-01') AS TEXT)", "12 mons"),
         ("age(NULL, now())", None), ("age(current_date) = INTERVAL '0 days'", True),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08.091011', 'YYYY-MM-DD HH24:MI:SS.US')", "2024-03-05 16:07:08.091011"),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08', 'DD Mon YY, HH:MI am')", "05 Mar 24, 04:07 pm"),
+        ("to_char(DATE '2024-03-05', 'FMDay \"in week\" IW')", "Tuesday in week 10"),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08', '%d/%m MM')", "05/03 MM"),
+        ("to_date('05.03.2024', 'DD.MM.YYYY')", date(2024, 3, 5)),
+        ("to_timestamp('2024-03-05 16:07', 'YYYY-MM-DD HH24:MI') = TIMESTAMP '2024-03-05 16:07:00'", True),
     ],
 )  # fmt: skip
 def test_values(alice, expression, value):
@@ -124,3 +130,9 @@ def test_percentile_disc_is_a_value_that_is_there(alice, t):
     for wrong in [disc(1.5, "d"), disc("d", "d"), "percentile_disc(DISTINCT 0.5) WITHIN GROUP (ORDER BY d)"]:
         with pytest.raises(Exception, match="(?i)percentile_disc|distinct"):
             alice.rows(f"SELECT {wrong} FROM {t}")
+
+
+def test_a_pattern_that_is_not_there_is_no_text(alice):
+    for call in ["to_char(now(), 'Month')", "to_date('2024', 'J')", "to_timestamp('2024', 'YYYYth')"]:
+        with pytest.raises(Exception, match="knows no pattern"):
+            alice.rows(f"SELECT {call}")
