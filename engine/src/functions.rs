@@ -1,10 +1,15 @@
 //! The SQL functions: one registry for all statements, because cloning DataFusion's maps of built-in functions into
 //! every session costs ten times what the rest of the session does. Functions that say who asks are made per statement.
 
+mod age;
+mod calendar;
 mod mode;
 mod now;
 mod numbers;
+mod patterns;
+mod percentile;
 mod plain;
+mod round;
 mod sum;
 mod texts;
 mod typed_cast;
@@ -69,9 +74,17 @@ impl Functions {
         for told in ["input_file_name", "file_row_index"] {
             scalar.remove(told);
         }
-        for function in numbers::all().into_iter().chain(texts::all()) {
+        for function in numbers::all().into_iter().chain(texts::all()).chain([age::function()]) {
             let function = Bounded::function(function, room);
             scalar.insert(function.name().to_owned(), function);
+        }
+        if let Some(original) = scalar.remove("round") {
+            scalar.insert("round".to_owned(), round::Round::function(original));
+        }
+        for name in patterns::NAMES {
+            if let Some(original) = scalar.remove(name) {
+                scalar.insert(name.to_owned(), patterns::Patterned::function(original));
+            }
         }
         for (alias, name) in ALIASES {
             if let Some(function) = scalar.get(name).cloned() {
@@ -93,6 +106,7 @@ impl Functions {
             }
         }
         aggregate.insert("mode".to_owned(), mode::Mode::function());
+        aggregate.insert("percentile_disc".to_owned(), percentile::PercentileDisc::function());
         if let Some(wrapping) = aggregate.remove("sum") {
             aggregate.insert("sum".to_owned(), sum::Sum::function(wrapping));
         }

@@ -1,6 +1,7 @@
 //! From SQL text to a statement: one tokenizer pass (what is named, which parameters), then either one of our own
 //! [`command`]s or sqlparser's syntax tree.
 
+mod calls;
 mod casts;
 pub(crate) mod command;
 mod depth;
@@ -136,6 +137,7 @@ fn parse_sql(dialect: &dyn Dialect, mut tokens: Vec<TokenWithSpan>) -> Result<St
     queries::settle(&mut ast)?;
     operators::settle(&mut ast);
     tuples::settle(&mut ast)?;
+    calls::complete(&mut ast)?;
     using::merge(&mut ast)?;
     repeated::rename(&mut ast);
     types::keep_digits(&mut ast);

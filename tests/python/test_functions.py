@@ -1,6 +1,6 @@
 """Functions that PostgreSQL's users reach for."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
@@ -39,6 +39,19 @@ def t(admin, alice, namespace):
         ("pg_typeof(1)", "bigint"), ("pg_typeof('a')", "text"), ("pg_typeof(1.5)", "double precision"),
         ("pg_typeof(now())", "timestamp with time zone"), ("pg_typeof(make_array(1))", "bigint[]"), ("pg_typeof(NULL)", "unknown"),
         ("statement_timestamp() = now()", True), ("current_database()", "insula"),
+        ("round('1.255'::DECIMAL(10, 3), 1)", Decimal("1.3")), ("round('15.255'::DECIMAL(10, 3), -1)", Decimal("20")),
+        ("round('1.255'::DECIMAL(10, 3))", Decimal("1")), ("round(2.567, 2)", 2.57), ("round(17, -1)", 20),
+        ("age(TIMESTAMP '2001-04-10', TIMESTAMP '1957-06-13') = INTERVAL '43 years 9 months 27 days'", True),
+        ("CAST(age(DATE '2024-03-31', TIMESTAMP '2024-02-29 12:00:00') AS TEXT)", "1 mons 1 days 12 hours"),
+        ("CAST(age(DATE '2024-02-29', DATE '2024-03-31') AS TEXT)", "-1 mons -2 days"),
+        ("CAST(age('2025-01-01', '2024-01-01') AS TEXT)", "12 mons"),
+        ("age(NULL, now())", None), ("age(current_date) = INTERVAL '0 days'", True),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08.091011', 'YYYY-MM-DD HH24:MI:SS.US')", "2024-03-05 16:07:08.091011"),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08', 'DD Mon YY, HH:MI am')", "05 Mar 24, 04:07 pm"),
+        ("to_char(DATE '2024-03-05', 'FMDay \"in week\" IW')", "Tuesday in week 10"),
+        ("to_char(TIMESTAMP '2024-03-05 16:07:08', '%d/%m MM')", "05/03 MM"),
+        ("to_date('05.03.2024', 'DD.MM.YYYY')", date(2024, 3, 5)),
+        ("to_timestamp('2024-03-05 16:07', 'YYYY-MM-DD HH24:MI') = TIMESTAMP '2024-03-05 16:07:00'", True),
     ],
 )  # fmt: skip
 def test_values(alice, expression, value):
@@ -102,3 +115,24 @@ def test_format_is_bounded(alice, refused):
     # A hundred thousand mentions of a megabyte.
     with refused("ResourceExhausted", "format"):
         alice.rows("SELECT length(format(repeat('%1$s', 100000), repeat('x', 1000000)))")
+
+
+def test_percentile_disc_is_a_value_that_is_there(alice, t):
+    disc = lambda fraction, by: f"percentile_disc({fraction}) WITHIN GROUP (ORDER BY {by})"
+    assert alice.rows(f"SELECT {disc(0.5, 'd')}, {disc(0, 'd')}, {disc(1, 'd')}, {disc(0.3, 'd DESC')} FROM {t}") == [
+        (2.5, 1.5, 3.5, 3.5)
+    ]
+    assert alice.rows(f"SELECT g, {disc(0.5, 's')}, {disc(0.75, 'n')} FROM {t} GROUP BY g ORDER BY g") == [
+        (1, "a", Decimal("2.50")),
+        (2, "a", Decimal("2.50")),
+    ]
+    assert alice.rows(f"SELECT {disc(0.5, 'd')} FROM {t} WHERE id = 3") == [(None,)]
+    for wrong in [disc(1.5, "d"), disc("d", "d"), "percentile_disc(DISTINCT 0.5) WITHIN GROUP (ORDER BY d)"]:
+        with pytest.raises(Exception, match="(?i)percentile_disc|distinct"):
+            alice.rows(f"SELECT {wrong} FROM {t}")
+
+
+def test_a_pattern_that_is_not_there_is_no_text(alice):
+    for call in ["to_char(now(), 'Month')", "to_date('2024', 'J')", "to_timestamp('2024', 'YYYYth')"]:
+        with pytest.raises(Exception, match="knows no pattern"):
+            alice.rows(f"SELECT {call}")

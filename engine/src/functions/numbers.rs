@@ -12,7 +12,10 @@ use datafusion::{
     logical_expr::{ScalarUDF, Signature, TypeSignature, Volatility},
 };
 
-use super::plain::Plain;
+use super::{
+    calendar::{days, month_length},
+    plain::Plain,
+};
 use crate::Error;
 
 pub(super) fn all() -> [Arc<ScalarUDF>; 4] {
@@ -109,22 +112,14 @@ fn make_timestamp(columns: &[ArrayRef]) -> Result<ArrayRef> {
 
 /// Microseconds since 1970 of a year, month, day, hour, minute, and seconds.
 fn moment([year, month, day, hour, minute]: [i64; 5], seconds: f64) -> Result<i64, Error> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    let is_day = (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=length).contains(&day);
+    let is_day =
+        (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=month_length(year, month)).contains(&day);
     let is_time = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&seconds);
     if !is_day || !is_time {
         return Err(Error::invalid(
             "make_timestamp takes a day and a time of the years 1 to 9999; there is no such one",
         ));
     }
-    // Days since the first of March of the year 0, from which on leap days come last.
-    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = years * 365 + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
     let micros = (seconds * 1e6).round() as i64;
-    Ok(((days * 24 + hour) * 60 + minute) * 60_000_000 + micros)
+    Ok(((days(year, month, day) * 24 + hour) * 60 + minute) * 60_000_000 + micros)
 }
