@@ -50,15 +50,23 @@ fn are_mixed_up(select: &Select, order: Option<&OrderBy>) -> bool {
     let mut told = Told::default();
     let lists_all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let has_wildcard = select.projection.iter().any(lists_all);
+    let keys = match &select.group_by {
+        GroupByExpr::Expressions(keys, _) => keys.as_slice(),
+        GroupByExpr::All(_) => &[],
+    };
+    let is_grouped = !keys.is_empty() || matches!(select.group_by, GroupByExpr::All(_));
     for item in &select.projection {
-        if let SelectItem::UnnamedExpr(expr) = item {
-            told.note(expr);
-            told.mixed_up |= has_wildcard && is_cast(expr) && matches!(bare(expr), Expr::Identifier(_));
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                told.note(expr);
+                told.mixed_up |= has_wildcard && is_cast(expr) && matches!(bare(expr), Expr::Identifier(_));
+            }
+            // A key may be told by the name of what is selected, or by its place, and is then called as what it is.
+            SelectItem::ExprWithAlias { expr, .. } if is_grouped => told.note(expr),
+            _ => {}
         }
     }
-    if let GroupByExpr::Expressions(keys, _) = &select.group_by {
-        keys.iter().for_each(|key| told.note(key));
-    }
+    keys.iter().for_each(|key| told.note(key));
     told.note_calls(&select.projection);
     told.note_calls(&select.having);
     told.note_calls(&select.qualify);

@@ -18,6 +18,8 @@ async fn expressions_that_differ_by_a_cast_stand_side_by_side() {
         ("SELECT max(v) < max(v::INT)::TEXT FROM t HAVING max(v) = '9'", "false"),
         ("SELECT max(v || 'x') AS a, max(v::INT::TEXT || 'x') AS b FROM t", "9x|9x"),
         ("SELECT v::INT, count(*) FROM t GROUP BY v::INT, v HAVING v::INT > 9 ORDER BY v::INT", "10|1"),
+        ("SELECT v::INT AS a, v AS b FROM t GROUP BY a, v ORDER BY a LIMIT 1", "9|9"),
+        ("SELECT v::INT AS a, v AS b FROM t GROUP BY 1, 2 ORDER BY 1 LIMIT 1", "9|9"),
         ("SELECT max(v) OVER () AS a, max(v::INT) OVER () AS b FROM t LIMIT 1", "9|10"),
         ("SELECT v FROM t GROUP BY v ORDER BY max(v::INT) DESC, max(v) LIMIT 1", "10"),
         ("SELECT a, b FROM (SELECT max(v) AS a, max(v::INT) AS b FROM t) AS q", "9|10"),
