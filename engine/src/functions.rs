@@ -12,6 +12,7 @@ mod plain;
 mod round;
 mod sum;
 mod texts;
+mod typed;
 mod typed_cast;
 
 use std::{collections::HashMap, sync::Arc};
@@ -84,6 +85,11 @@ impl Functions {
         for name in patterns::NAMES {
             if let Some(original) = scalar.remove(name) {
                 scalar.insert(name.to_owned(), patterns::Patterned::function(original));
+            }
+        }
+        for name in typed::NAMES {
+            if let Some(original) = scalar.remove(name) {
+                scalar.insert(name.to_owned(), typed::Typed::function(original));
             }
         }
         for (alias, name) in ALIASES {

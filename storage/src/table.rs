@@ -7,6 +7,7 @@ mod initial;
 mod persist;
 mod stored;
 mod versions;
+mod width;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ pub use initial::Initial;
 pub use stored::{stored_field, stored_type};
 pub use versions::TableVersion;
 pub(crate) use versions::{Version, Versions};
+pub use width::{MOST_FIXED_BYTES, check_width};
 
 use crate::{Error, ErrorKind, Result, cold::parquet_type::to_file_column, hot::key};
 

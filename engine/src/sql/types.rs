@@ -9,10 +9,12 @@ use datafusion::{
     error::Result,
     logical_expr::planner::TypePlanner,
     sql::sqlparser::ast::{
-        BinaryLength, DataType as Name, Expr, ObjectName, Spanned, Statement, TimezoneInfo, TypedString,
-        visit_expressions_mut,
+        ArrayElemTypeDef, BinaryLength, DataType as Name, Expr, ObjectName, Spanned, Statement, TimezoneInfo,
+        TypedString, visit_expressions_mut,
     },
 };
+
+use insula_storage::table::MOST_FIXED_BYTES;
 
 /// The digits of a second that a time or timestamp without precision keeps, as in PostgreSQL. Nanoseconds would leave the
 /// years before 1677 and after 2262 out, and with them the customary 9999-12-31.
@@ -26,6 +28,11 @@ pub(crate) struct Types {
 
 impl TypePlanner for Types {
     fn plan_type_field(&self, name: &Name) -> Result<Option<FieldRef>> {
+        if fixed_bytes(name) > MOST_FIXED_BYTES as u64 {
+            return Err(plan_datafusion_err!(
+                "{name} takes more than {MOST_FIXED_BYTES} bytes a value, whatever it says; use a type without a size"
+            ));
+        }
         let data_type = match name {
             Name::Timestamp(precision, zone) => DataType::Timestamp(unit(*precision, name)?, self.zone(*zone)),
             Name::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -52,6 +59,23 @@ impl TypePlanner for Types {
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// What a value of the type takes even where it is NULL (`check_width` of the storage says the same of Arrow's types).
+fn fixed_bytes(name: &Name) -> u64 {
+    match name {
+        Name::Binary(Some(length)) => *length,
+        Name::Array(ArrayElemTypeDef::SquareBracket(item, Some(n))) => n.saturating_mul(fixed_bytes(item)),
+        Name::Array(
+            ArrayElemTypeDef::SquareBracket(item, None)
+            | ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => fixed_bytes(item),
+        Name::Struct(fields, _) => {
+            fields.iter().fold(0, |sum: u64, field| sum.saturating_add(fixed_bytes(&field.field_type)))
+        }
+        _ => size_of::<u64>() as u64,
     }
 }
 

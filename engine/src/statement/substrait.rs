@@ -6,12 +6,15 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 use async_trait::async_trait;
 use datafusion::{
     catalog::TableProvider,
-    common::{DFSchema, TableReference, plan_datafusion_err},
+    common::{
+        DFSchema, TableReference, plan_datafusion_err,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     datasource::source_as_provider,
     error::Result as PlanResult,
     execution::FunctionRegistry,
     logical_expr::{
-        AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, WindowUDF,
+        AggregateUDF, Cast, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TryCast, WindowUDF,
         planner::{ContextProvider, ExprPlanner},
     },
 };
@@ -26,6 +29,8 @@ use datafusion_substrait::{
 };
 use futures::FutureExt;
 use parking_lot::Mutex;
+
+use insula_storage::table::check_width;
 
 use crate::{Error, Result, context::Context};
 
@@ -55,7 +60,24 @@ pub(super) async fn plan(context: &Context, message: &Message) -> Result<Logical
     let consumer = Consumer { context, registry: Registry(context), extensions, outer: Mutex::default() };
     let planned = AssertUnwindSafe(from_substrait_plan_with_consumer(&consumer, message)).catch_unwind().await;
     // The consumer takes more for granted than it should of messages from outside.
-    Ok(planned.map_err(|_| Error::invalid("malformed Substrait plan: it lacks a part that it must have"))??)
+    let plan = planned.map_err(|_| Error::invalid("malformed Substrait plan: it lacks a part that it must have"))??;
+    check_casts(&plan)?;
+    Ok(plan)
+}
+
+/// In texts the names of types are looked at.
+fn check_casts(plan: &LogicalPlan) -> PlanResult<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) = expr {
+                    check_width(field.data_type()).map_err(Error::from)?;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
 }
 
 struct Consumer<'a> {

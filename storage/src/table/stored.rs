@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef};
 
+use super::check_width;
 use crate::{Error, ErrorKind, Result};
 
 /// `field` with the type that storage keeps for it.
@@ -21,6 +22,7 @@ pub fn stored_field(field: &Field) -> Result<Field> {
 
 /// The type that storage keeps for `data_type`; the same for most.
 pub fn stored_type(data_type: &DataType) -> Result<DataType> {
+    check_width(data_type)?;
     let child = |field: &FieldRef| stored_field(field).map(Arc::new);
     Ok(match data_type {
         DataType::Utf8View => DataType::Utf8,

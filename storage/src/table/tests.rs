@@ -52,6 +52,33 @@ fn layouts_are_stored_as_their_values() {
 }
 
 #[test]
+fn a_type_does_not_ask_for_more_than_a_value_may_have() {
+    let list = |item: DataType, n| DataType::FixedSizeList(Arc::new(Field::new_list_field(item, true)), n);
+    let half = |name: &str| Field::new(name, list(DataType::Float64, 4096), true);
+    for allowed in [
+        list(DataType::Float64, 8192),
+        DataType::FixedSizeBinary(64 << 10),
+        list(list(DataType::Int16, 128), 256),
+        DataType::Struct(vec![half("a"), half("b")].into()),
+    ] {
+        assert_eq!(stored_type(&allowed).unwrap(), allowed);
+    }
+    let wide = DataType::FixedSizeBinary((64 << 10) + 1);
+    for refused in [
+        list(DataType::Float64, 8193),
+        list(list(DataType::Int64, i32::MAX), i32::MAX),
+        list(DataType::Null, i32::MAX),
+        DataType::Struct(vec![half("a"), half("b"), Field::new("c", DataType::Int8, true)].into()),
+        DataType::List(Arc::new(Field::new_list_field(wide.clone(), true))),
+        DataType::Dictionary(Box::new(DataType::Int8), Box::new(wide.clone())),
+        wide,
+    ] {
+        let error = stored_type(&refused).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains("65536 bytes a value"), "{error}");
+    }
+}
+
+#[test]
 fn records_round_trip() {
     let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("Europe/Rome".into()));
     let mut def = table(&[("a", time, true), ("b", DataType::Decimal128(20, 3), false)], &[1]);
