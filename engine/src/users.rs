@@ -9,17 +9,16 @@ use std::{
     },
 };
 
-use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
-};
 use arrow::array::{StringArray, UInt64Array};
 use insula_proto::UserNo;
 use insula_storage::{EraseReport, MetaBatch, Store};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use self::passwords::Passwords;
 use crate::{Error, ErrorKind, Identity, Result, Role};
+
+mod passwords;
 
 const USER_PREFIX: &[u8] = b"user/";
 const NEXT_NO: &[u8] = b"next_user_no";
@@ -60,8 +59,7 @@ pub(crate) struct Users {
     known: RwLock<Known>,
     /// Held over check, write and publication of one change.
     change: tokio::sync::Mutex<()>,
-    /// Verified when the user is unknown, so that this answer takes as long as "wrong password".
-    decoy: String,
+    passwords: Passwords,
     /// The server takes any name as that of a user, by a proxy's word or an issuer's: there is nobody who is unknown.
     takes_any_name: AtomicBool,
 }
@@ -71,9 +69,9 @@ impl Users {
     pub async fn open(store: Arc<Store>, data_dir: &Path, admin_password: Option<String>) -> Result<Self> {
         let known = Known::load(&store)?;
         let first_start = known.by_name.is_empty();
-        let decoy = hash(random_password()?).await?;
+        let passwords = Passwords::new(random_password()?).await?;
         let (change, takes_any_name) = Default::default();
-        let users = Self { store, known: RwLock::new(known), change, decoy, takes_any_name };
+        let users = Self { store, known: RwLock::new(known), change, passwords, takes_any_name };
         if first_start {
             users.create_admin(data_dir, admin_password).await?;
         }
@@ -98,13 +96,10 @@ impl Users {
     /// Unknown user and wrong password are one error, after the same work.
     pub async fn login(&self, name: &str, password: &str) -> Result<Identity> {
         let record = self.known.read().by_name.get(name).filter(|record| !record.erasing).cloned();
-        let stored = record.as_ref().and_then(|r| r.password.clone()).unwrap_or_else(|| self.decoy.clone());
-        let given = password.to_owned();
-        let right = tokio::task::spawn_blocking(move || verify(&stored, &given))
-            .await
-            .map_err(|e| Error::internal(e.to_string()))?;
+        let stored = record.as_ref().and_then(|record| record.password.clone());
+        let right = self.passwords.is_right(stored, password.to_owned()).await?;
         match record {
-            Some(record) if right && record.password.is_some() => Ok(record.identity(name)),
+            Some(record) if right => Ok(record.identity(name)),
             _ => Err(Error::new(ErrorKind::Unauthenticated, "wrong user name or password")),
         }
     }
@@ -225,7 +220,7 @@ impl Users {
 
     pub async fn create(&self, name: &str, password: &str, role: Role) -> Result<()> {
         check_name(name)?;
-        let password = hash(checked_password(password)?).await?;
+        let password = self.passwords.hash(checked_password(password)?).await?;
         let _change = self.change.lock().await;
         if self.find(name).is_some() {
             return Err(Error::exists(format!("user \"{name}\" exists already")));
@@ -238,7 +233,7 @@ impl Users {
 
     pub async fn alter(&self, name: &str, password: Option<&str>, role: Option<Role>) -> Result<()> {
         let password = match password {
-            Some(password) => Some(hash(checked_password(password)?).await?),
+            Some(password) => Some(self.passwords.hash(checked_password(password)?).await?),
             None => None,
         };
         let _change = self.change.lock().await;
@@ -447,18 +442,6 @@ fn check_name(name: &str) -> Result<()> {
 
 fn checked_password(password: &str) -> Result<String> {
     if password.is_empty() { Err(Error::invalid("the password is empty")) } else { Ok(password.to_owned()) }
-}
-
-/// Hashing is meant to be slow, so it must not hold up a network thread.
-async fn hash(password: String) -> Result<String> {
-    tokio::task::spawn_blocking(move || Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string()))
-        .await
-        .map_err(|e| Error::internal(e.to_string()))?
-        .map_err(|e| Error::internal(format!("cannot hash a password: {e}")))
-}
-
-fn verify(stored: &str, given: &str) -> bool {
-    PasswordHash::new(stored).is_ok_and(|stored| Argon2::default().verify_password(given.as_bytes(), &stored).is_ok())
 }
 
 /// 128 random bits in hexadecimal.

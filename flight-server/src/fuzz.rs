@@ -60,6 +60,8 @@ fn headers(data: &[u8]) {
     let _ = Deadline::new(&headers, None);
 }
 
+const LARGEST_MESSAGE: u64 = 16 << 20;
+
 /// A stream of two messages, the schema first: lengths before each.
 fn flight_data(data: &[u8]) {
     let mut rest = data;
@@ -73,7 +75,8 @@ fn flight_data(data: &[u8]) {
         let (data_header, data_body) = (taken(), taken());
         Ok(FlightData { data_header, data_body, ..FlightData::default() })
     });
-    let decoded = service::decoded(stream::iter(messages).boxed()).take(4).collect::<Vec<_>>();
+    let decoded =
+        service::decoded(stream::iter(messages).boxed(), LARGEST_MESSAGE, |_| Ok(())).take(4).collect::<Vec<_>>();
     let _ = futures::executor::block_on(decoded);
 }
 

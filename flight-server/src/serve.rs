@@ -183,7 +183,12 @@ fn start(
         Arc::clone(&shared.executor),
         Arc::clone(&shared.authenticator),
         Arc::clone(&shared.statements),
-        Limits { parameters: message_limit, result_message, result: settings.result_limit() },
+        Limits {
+            message: settings.max_message_size.as_u64(),
+            parameters: message_limit,
+            result_message,
+            result: settings.result_limit(),
+        },
     )?;
     // One row may be larger than any limit we could set on what is sent.
     let inner = Flight::new(service).max_decoding_message_size(message_limit).max_encoding_message_size(usize::MAX);

@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -492,7 +492,7 @@ impl Settings {
             return Err(Error("JWTs need keys: give --jwt-jwks or --jwt-secret-file".into()));
         }
         if let Some(url) = self.jwt_jwks.as_deref().filter(|jwks| jwks.starts_with("http://"))
-            && !["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|local| url.starts_with(local))
+            && !is_local(url)
         {
             return Err(Error(format!("jwt_jwks: whoever answers for {url} can name any user; it must be https")));
         }
@@ -635,6 +635,15 @@ impl Provider for Named {
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         self.0.data()
     }
+}
+
+/// Whether only this machine can answer for the address.
+fn is_local(url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    url.as_ref().and_then(reqwest::Url::host_str).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 fn fault(error: &figment::Error) -> String {

@@ -6,8 +6,14 @@ mod runner;
 
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_flight::{sql::ProstMessageExt, utils::batches_to_flight_data};
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+    ipc::{
+        CompressionType,
+        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions},
+    },
+};
+use arrow_flight::{SchemaAsIpc, sql::ProstMessageExt, utils::batches_to_flight_data};
 
 use super::*;
 
@@ -31,16 +37,28 @@ fn the_corpus_is_what_clients_send() {
         ("t", std::sync::Arc::new(StringArray::from(vec![Some("text"), None]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut messages = Vec::new();
-    for message in batches_to_flight_data(&batch.schema(), vec![batch]).unwrap() {
-        for piece in [message.data_header, message.data_body] {
-            messages.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
-            messages.extend(piece);
-        }
-    }
-    for (target, name, bytes) in
-        [("command", "query", statement.as_any().encode_to_vec()), ("flight_data", "one_batch", messages)]
-    {
+    let plain = framed(batches_to_flight_data(&batch.schema(), vec![batch]).unwrap());
+    let sevens: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![7; 100]));
+    let sevens = RecordBatch::try_from_iter([("n", sevens)]).unwrap();
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+    let (_, rows) = IpcDataGenerator::default()
+        .encode(&sevens, &mut DictionaryTracker::new(false), &options, &mut Default::default())
+        .unwrap();
+    let compressed = framed([SchemaAsIpc::new(&sevens.schema(), &options).into(), rows.into()]);
+    for (target, name, bytes) in [
+        ("command", "query", statement.as_any().encode_to_vec()),
+        ("flight_data", "one_batch", plain),
+        ("flight_data", "compressed", compressed),
+    ] {
         runner::keep(target, name, &bytes);
     }
+}
+
+fn framed(messages: impl IntoIterator<Item = FlightData>) -> Vec<u8> {
+    let mut framed = Vec::new();
+    for piece in messages.into_iter().flat_map(|message| [message.data_header, message.data_body]) {
+        framed.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+        framed.extend(piece);
+    }
+    framed
 }

@@ -17,6 +17,7 @@ use jsonwebtoken::{
 };
 use moka::sync::Cache;
 use parking_lot::RwLock;
+use reqwest::redirect::Policy;
 use serde_json::{Map, Value};
 use tonic::Status;
 
@@ -86,6 +87,8 @@ pub struct Jwt {
 
 struct KeySet {
     keys: Vec<Key>,
+    /// How often other keys were read. A token that was checked with those of another set is checked again.
+    generation: u64,
     read: Instant,
 }
 
@@ -97,6 +100,7 @@ struct Key {
 
 struct Checked {
     user: String,
+    generation: u64,
     expires: u64,
 }
 
@@ -120,6 +124,7 @@ impl Jwt {
         let id = token_id(token);
         if let Some(checked) = self.checked.get(&id)
             && get_current_timestamp() < checked.expires
+            && checked.generation == self.keys.read().generation
         {
             return Ok(checked.user.clone());
         }
@@ -133,7 +138,7 @@ impl Jwt {
         for key in keys.matching(header.kid.as_deref(), header.alg) {
             match decode::<Map<String, Value>>(token, &key.key, &validation) {
                 Ok(TokenData { claims, .. }) => {
-                    let checked = Arc::new(self.checked_claims(&claims)?);
+                    let checked = Arc::new(self.checked_claims(&claims, keys.generation)?);
                     self.checked.insert(id, Arc::clone(&checked));
                     return Ok(checked.user.clone());
                 }
@@ -143,7 +148,7 @@ impl Jwt {
         Err(refused(&reason))
     }
 
-    fn checked_claims(&self, claims: &Map<String, Value>) -> Result<Checked, Status> {
+    fn checked_claims(&self, claims: &Map<String, Value>, generation: u64) -> Result<Checked, Status> {
         let claim = &self.settings.user_claim;
         let user = claims.get(claim).and_then(Value::as_str);
         let user = user.ok_or_else(|| refused(&format!("its claim \"{claim}\" is no text")))?.to_owned();
@@ -151,7 +156,7 @@ impl Jwt {
             return Err(refused(&format!("its claim \"{claim}\" is no name: 1 to 256 bytes without NUL")));
         }
         let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or_default().max(0.0) as u64;
-        Ok(Checked { user, expires: expires.saturating_add(LEEWAY) })
+        Ok(Checked { user, generation, expires: expires.saturating_add(LEEWAY) })
     }
 
     /// The keys; read anew if they are old, or lack the wanted one. Where that fails, those that were known serve on.
@@ -169,12 +174,14 @@ impl Jwt {
         if wanted(&known) {
             return known;
         }
-        let keys = KeySet::read(&self.settings.keys).await.unwrap_or_else(|error| {
-            tracing::warn!("the keys of JWTs cannot be read anew, the old ones serve on: {error}");
-            KeySet { keys: known.keys.iter().map(Key::again).collect(), read: Instant::now() }
-        });
-        // What was signed by a key that is gone must be checked again.
-        self.checked.invalidate_all();
+        let keys = match KeySet::read(&self.settings.keys).await {
+            Ok(keys) => KeySet { generation: known.generation + 1, ..keys },
+            Err(error) => {
+                tracing::warn!("the keys of JWTs cannot be read anew, the old ones serve on: {error}");
+                let keys = known.keys.iter().map(Key::again).collect();
+                KeySet { keys, generation: known.generation, read: Instant::now() }
+            }
+        };
         let keys = Arc::new(keys);
         *self.keys.write() = Arc::clone(&keys);
         keys
@@ -215,7 +222,7 @@ impl KeySet {
         let text = match keys {
             Keys::Secret(secret) => {
                 let key = Key { id: None, algorithm: None, key: DecodingKey::from_secret(&secret.0) };
-                return Ok(Self { keys: vec![key], read: Instant::now() });
+                return Ok(Self { keys: vec![key], generation: 0, read: Instant::now() });
             }
             Keys::File(path) => {
                 tokio::fs::read(path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?
@@ -227,7 +234,7 @@ impl KeySet {
         let keys: Vec<Key> = set.keys.iter().filter_map(Key::of).collect();
         match keys.is_empty() {
             true => Err("the JWKS has no public key of a kind that is supported (RSA, EC, Ed25519)".into()),
-            false => Ok(Self { keys, read: Instant::now() }),
+            false => Ok(Self { keys, generation: 0, read: Instant::now() }),
         }
     }
 
@@ -256,9 +263,18 @@ impl Key {
 }
 
 async fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build().map_err(|e| e.to_string())?;
+    // Whoever gives the keys names the users: the address that the settings give, and no other that it points to.
+    let client = reqwest::Client::builder()
+        .timeout(FETCH_TIMEOUT)
+        .redirect(Policy::none())
+        .https_only(url.starts_with("https://"))
+        .build()
+        .map_err(|e| e.to_string())?;
     let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
     let mut answer = answer.map_err(|e| e.without_url().to_string())?;
+    if !answer.status().is_success() {
+        return Err(format!("it answers {}, and redirects are not followed", answer.status()));
+    }
     let mut text = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(|e| e.without_url().to_string())? {
         text.extend_from_slice(&part);

@@ -213,16 +213,16 @@ impl Authenticator {
     }
 
     async fn login(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Identity, Status> {
-        self.throttle.check(user, from, Instant::now())?;
+        let attempt = self.throttle.begin(user, from).await?;
         match self.engine.login(user, password).await {
             Ok(identity) => {
-                self.throttle.succeeded(user, from);
+                attempt.succeeded();
                 Ok(identity)
             }
             Err(error) => {
                 let status = status::of(error);
                 if status.code() == tonic::Code::Unauthenticated {
-                    self.throttle.failed(user, from, Instant::now());
+                    attempt.failed(Instant::now());
                 }
                 Err(status)
             }

@@ -14,6 +14,7 @@ mod poll;
 mod put;
 mod query;
 mod transaction;
+mod unfold;
 mod work;
 mod xdbc;
 
@@ -66,6 +67,8 @@ pub struct Service {
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// That one message of a client may unfold to.
+    pub message: u64,
     /// Of the parameters that one prepared statement may hold.
     pub parameters: usize,
     /// That a message with rows aims at.

@@ -1,11 +1,10 @@
 //! DoPut: updates, parameters of prepared statements, and bulk ingest.
 
+mod sizes;
+
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::{
     FlightData,
     decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder},
@@ -22,7 +21,9 @@ use insula_engine::{Engine, Error, ErrorKind, Held, IngestMode, IngestTarget, Ou
 use prost::Message;
 use tonic::{Status, Streaming};
 
-use super::{Service, described, unserved, work::Source};
+use super::{Service, described, unfold::Unfold, unserved, work::Source};
+use sizes::check_rows;
+
 use crate::{
     identity::Caller,
     statements::{Bound, BoundRows, Parameters, Prepared, Statement},
@@ -121,7 +122,7 @@ impl Service {
         statement: &Statement,
         messages: Incoming,
     ) -> Result<Parameters, Status> {
-        let Some((schema, mut batches)) = batches(messages).await? else { return Ok(None) };
+        let Some((schema, mut batches)) = self.batches(caller, messages).await? else { return Ok(None) };
         let (given, wanted) = (schema.fields().len(), statement.description.parameters.fields().len());
         if given == 0 {
             return Ok(None);
@@ -158,11 +159,22 @@ impl Service {
     ) -> Result<i64, Status> {
         let session = self.session(caller, ingest.transaction_id.as_ref())?;
         let target = target(ingest, user_column)?;
-        let (schema, rows) = batches(messages)
+        let (schema, rows) = self
+            .batches(caller, messages)
             .await?
             .ok_or_else(|| Status::invalid_argument("the ingest stream ended before its schema"))?;
         let stored = self.store(caller, &session, target, schema, rows).await?;
         Ok(i64::try_from(stored).unwrap_or(i64::MAX))
+    }
+
+    async fn batches(
+        &self,
+        caller: &Caller,
+        messages: Incoming,
+    ) -> Result<Option<(SchemaRef, insula_engine::RowStream)>, Status> {
+        let (engine, user) = (Arc::clone(&self.engine), caller.identity.clone());
+        let hold = move |bytes| engine.hold(&user, "a message of rows", bytes);
+        batches(messages, self.limits.message, hold).await
     }
 
     /// Rows changed. -1, "unknown", for a statement that returned rows instead, unless they are those that it changed.
@@ -178,16 +190,31 @@ impl Service {
 }
 
 /// The messages of a client, decoded. Arrow's reader takes more for granted than it should of messages from outside, and
-/// panics.
-pub(crate) fn decoded(messages: Incoming) -> BoxStream<'static, Result<DecodedFlightData, FlightError>> {
-    let decoder = AssertUnwindSafe(FlightDataDecoder::new(messages)).catch_unwind();
+/// panics; what would make it allocate is refused before.
+/// `most`: bytes that one message may unfold to; `hold`: keeps memory for them.
+pub(crate) fn decoded<T: Send + 'static>(
+    messages: Incoming,
+    most: u64,
+    hold: impl FnMut(usize) -> Result<T, Error> + Send + 'static,
+) -> BoxStream<'static, Result<DecodedFlightData, FlightError>> {
+    let mut unfold = Unfold::new(most, hold);
+    let checked = messages.map(move |data| {
+        let data = data?;
+        unfold.check(&data).map_err(|error| FlightError::ExternalError(Box::new(error)))?;
+        Ok(data)
+    });
+    let decoder = AssertUnwindSafe(FlightDataDecoder::new(checked)).catch_unwind();
     let malformed = || Err(FlightError::DecodeError("it says of itself what is not so".to_owned()));
     decoder.map(move |item| item.unwrap_or_else(|_| malformed())).boxed()
 }
 
 /// Schema and rows of a stream; `None` if it ended before its schema.
-async fn batches(messages: Incoming) -> Result<Option<(SchemaRef, insula_engine::RowStream)>, Status> {
-    let mut decoder = decoded(messages);
+async fn batches(
+    messages: Incoming,
+    most: u64,
+    hold: impl FnMut(usize) -> Result<Held, Error> + Send + 'static,
+) -> Result<Option<(SchemaRef, insula_engine::RowStream)>, Status> {
+    let mut decoder = decoded(messages, most, hold);
     let schema: Arc<Schema> = loop {
         match decoder.try_next().await.map_err(|error| status::of(refusal(error)))? {
             None => return Ok(None),
@@ -200,9 +227,9 @@ async fn batches(messages: Incoming) -> Result<Option<(SchemaRef, insula_engine:
             },
         }
     };
-    let rows = decoder.filter_map(|item| {
+    let rows = decoder.filter_map(move |item| {
         future::ready(match item.map(|data| data.payload) {
-            Ok(DecodedPayload::RecordBatch(batch)) => Some(Ok::<RecordBatch, Error>(batch)),
+            Ok(DecodedPayload::RecordBatch(batch)) => Some(check_rows(&batch, most).map(|()| batch)),
             Ok(DecodedPayload::None) => None,
             Ok(DecodedPayload::Schema(_)) => {
                 Some(Err(Error::new(ErrorKind::InvalidArgument, "the stream changed its schema half-way")))
@@ -214,8 +241,12 @@ async fn batches(messages: Incoming) -> Result<Option<(SchemaRef, insula_engine:
 }
 
 /// A stream that breaks off is the client's end, whatever the transport calls it; all else is a malformed message.
-fn refusal(error: FlightError) -> Error {
+pub(super) fn refusal(error: FlightError) -> Error {
     match error {
+        FlightError::ExternalError(error) if error.is::<Error>() => match error.downcast() {
+            Ok(error) => *error,
+            Err(other) => Error::new(ErrorKind::InvalidArgument, format!("malformed Arrow data: {other}")),
+        },
         FlightError::Tonic(status) if status.code() == tonic::Code::OutOfRange => {
             Error::new(ErrorKind::ResourceExhausted, format!("{}; send smaller batches", status.message()))
         }

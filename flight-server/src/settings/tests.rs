@@ -85,3 +85,19 @@ fn zero_means_no_statement_timeout() {
     let settings = load(Flags::default(), "statement_timeout = \"0s\"").unwrap();
     assert_eq!(settings.statement_limit(), None);
 }
+
+#[test]
+fn keys_come_by_https_or_from_this_machine() {
+    let with = |url: &str| load(Flags::default(), &format!("jwt_jwks = \"{url}\""));
+    for local in
+        ["http://localhost:8080/keys", "http://127.0.0.1/keys", "http://[::1]:1/keys", "https://far.example/keys"]
+    {
+        with(local).unwrap();
+    }
+    for other in
+        ["localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "evil.example", "10.0.0.1", ""]
+    {
+        let message = with(&format!("http://{other}/keys")).unwrap_err().to_string();
+        assert!(message.contains("it must be https"), "{other}: {message}");
+    }
+}

@@ -106,3 +106,47 @@ async fn a_shared_secret_in_a_jwks_is_no_public_key() {
     let settings = JwtSettings { keys: Keys::File(file.path().into()), ..settings() };
     assert!(Jwt::open(settings).await.err().unwrap().contains("no public key"));
 }
+
+#[tokio::test]
+async fn what_other_keys_signed_is_checked_again() {
+    let jwt = Jwt::open(settings()).await.unwrap();
+    let token = token(&claims(), Algorithm::HS256, SECRET);
+    jwt.user(&token).await.unwrap();
+    // As if its check had begun before the keys were changed, and was noted after.
+    *jwt.keys.write() = Arc::new(KeySet { keys: Vec::new(), generation: 1, read: Instant::now() });
+    assert!(jwt.user(&token).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_anew_serve_on_with_what_they_checked() {
+    let mut jwt = Jwt::open(settings()).await.unwrap();
+    jwt.settings.keys = Keys::File("/nowhere/jwks.json".into());
+    let old = Instant::now().checked_sub(KEYS_AGE).unwrap();
+    let keys = jwt.keys.read().keys.iter().map(Key::again).collect();
+    *jwt.keys.write() = Arc::new(KeySet { keys, generation: 7, read: old });
+    let kept = jwt.keys_with(None, Algorithm::HS256).await;
+    assert!(kept.generation == 7 && kept.keys.len() == 1 && kept.read > old);
+}
+
+/// Answers one request; the address to ask.
+async fn answering(answer: &'static str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    format!("http://{address}/keys")
+}
+
+#[tokio::test]
+async fn keys_are_not_fetched_from_where_their_address_points() {
+    let direct = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    assert_eq!(fetch(&direct).await.unwrap(), b"{}");
+    let target = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
+    let error = fetch(&answering(redirect.leak()).await).await.unwrap_err();
+    assert!(error.contains("redirects are not followed"), "{error}");
+}
