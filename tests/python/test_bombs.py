@@ -25,7 +25,7 @@ TYPES = [
 
 @pytest.mark.parametrize("value", TYPES, ids=lambda value: value[:40])
 def test_types_of_huge_values_are_refused(alice, refused, value):
-    with refused("INVALID_ARGUMENT"):
+    with refused("InvalidArgument"):
         alice.query(f"SELECT {value} IS NULL")
     assert alice.rows("SELECT 1") == [(1,)]
 
@@ -39,7 +39,7 @@ def test_types_of_ordinary_values_are_not(alice):
 
 @pytest.mark.parametrize("declared", ["BINARY(65537)", "DOUBLE[8193]"])
 def test_columns_of_huge_values_are_refused(admin, namespace, refused, declared):
-    with refused("INVALID_ARGUMENT", "65536"):
+    with refused("InvalidArgument", "65536"):
         admin.change(f"CREATE TABLE {namespace}.wide (id BIGINT PRIMARY KEY, v {declared})")
 
 
