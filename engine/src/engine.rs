@@ -283,7 +283,7 @@ impl Engine {
     /// The same of a text of any length: where it takes long and much to read, it waits for its user's turn before, and
     /// counts as their memory.
     pub async fn plan_in_turn(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
-        if Weight::of_planning(sql.len()) == Weight::Light {
+        if Weight::of_text(sql) == Weight::Light {
             return self.plan(user, sql);
         }
         let planned = self.read_in_turn(user, text_memory(sql), || Plan::of_sql(user, sql)).await;
@@ -292,7 +292,7 @@ impl Engine {
 
     /// The same of a Substrait plan.
     pub async fn plan_substrait(&self, user: &Identity, message: &[u8]) -> Result<Arc<Plan>> {
-        match Weight::of_planning(message.len()) {
+        match Weight::of_message(message) {
             Weight::Light => Plan::of_substrait(user, message).map(Arc::new),
             Weight::Heavy => {
                 self.read_in_turn(user, message_memory(message), || Plan::of_substrait(user, message)).await

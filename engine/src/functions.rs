@@ -3,6 +3,7 @@
 
 mod age;
 mod calendar;
+mod distance;
 mod mode;
 mod now;
 mod numbers;
@@ -86,6 +87,9 @@ impl Functions {
             if let Some(original) = scalar.remove(name) {
                 scalar.insert(name.to_owned(), patterns::Patterned::function(original));
             }
+        }
+        if let Some(original) = scalar.remove(distance::NAME) {
+            scalar.insert(distance::NAME.to_owned(), distance::Distance::function(original));
         }
         for name in typed::NAMES {
             if let Some(original) = scalar.remove(name) {

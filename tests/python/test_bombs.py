@@ -73,3 +73,10 @@ def test_a_compressed_message_is_as_large_as_what_it_becomes(narrow, compression
     with pytest.raises((flight.FlightError, pa.ArrowException), match="--max-message-size"):
         ingest(100_000)
     assert narrow.rows("SELECT count(*) FROM app.zeros") == [(0,)]
+
+
+def test_texts_that_take_long_to_compare_are_refused(alice, refused):
+    with refused("InvalidArgument", "1048576"):
+        alice.query("SELECT levenshtein(repeat('a', 150000), repeat('b', 150000))")
+    assert alice.rows("SELECT levenshtein(repeat('a', 100), repeat('b', 90))") == [(100,)]
+    assert alice.rows("SELECT levenshtein(NULL, repeat('b', 9000))") == [(None,)]

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{is_word, normalize};
-use crate::{Error, Result, Weight};
+use crate::{Error, Result, statement::weight::LONGEST_LIGHT};
 
 /// A statement that runs as another user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ impl ExecuteAs {
             return Ok(None);
         }
         // Words take much more memory than their text, and it is nobody's turn yet.
-        if Weight::of_planning(sql.len()) == Weight::Heavy {
+        if sql.len() > LONGEST_LIGHT {
             let is_it = without_comments(sql).get(..7).is_some_and(|word| word.eq_ignore_ascii_case("EXECUTE"));
             return if is_it { Err(too_long()) } else { Ok(None) };
         }

@@ -41,8 +41,8 @@ use crate::{
 pub struct Plan {
     user: UserNo,
     text: Arc<str>,
-    /// As it came, in bytes.
-    size: usize,
+    /// How much planning it may ask of the server.
+    planning: Weight,
     /// Memory of what it is parsed to, where that is much.
     _held: Option<MemoryReservation>,
     /// The text without secrets.
@@ -104,11 +104,11 @@ impl Plan {
             Source::Other => without_passwords(&text),
             _ => Arc::clone(&text),
         };
-        let (size, is_light) = (sql.len(), is_light.into());
+        let (planning, is_light) = (Weight::of_text(sql), is_light.into());
         Ok(Self {
             user: user.no,
             text,
-            size,
+            planning,
             _held: None,
             shown,
             verb,
@@ -125,11 +125,11 @@ impl Plan {
         let named = SystemColumns::default();
         let text: Arc<str> = substrait::TEXT.into();
         let (shown, verb) = (Arc::clone(&text), Verb::Select);
-        let (size, is_light) = (message.len(), false.into());
+        let (planning, is_light) = (Weight::of_message(message), false.into());
         Ok(Self {
             user: user.no,
             text,
-            size,
+            planning,
             _held: None,
             shown,
             verb,
@@ -148,7 +148,7 @@ impl Plan {
 
     /// How much its planning may ask of the server.
     pub fn planning(&self) -> Weight {
-        Weight::of_planning(self.size)
+        self.planning
     }
 
     /// What `system.queries` and the audit show to its user.

@@ -4,9 +4,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::{
-    common::{ScalarValue, tree_node::TreeNodeRecursion},
+    common::{
+        ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     error::Result,
-    logical_expr::LogicalPlan,
+    logical_expr::{Expr as Expression, LogicalPlan},
     sql::sqlparser::ast::{BinaryOperator, Expr, Insert, SetExpr, Visit, Visitor},
 };
 use insula_storage::TableDef;
@@ -16,11 +19,28 @@ use crate::system;
 
 /// Bytes of a text, or of a plan that a client has made, beyond which it is data rather than a question: to read and plan
 /// it takes milliseconds and memory, without a pause.
-const LONGEST_LIGHT: usize = 64 << 10;
+pub(crate) const LONGEST_LIGHT: usize = 64 << 10;
 /// Bytes that a word of a text takes, measured with an insert of many short values.
 const WORD_BYTES: usize = 512;
 /// Bytes that a byte of a Substrait plan takes.
 const MESSAGE_FACTOR: usize = 16;
+/// What the names of functions begin with that take long by what they are given, or make much of little for others to take
+/// long by. Where that is constant they are worked out while the statement is planned, without a pause.
+const COSTLY: [&str; 13] = [
+    "array_",
+    "format",
+    "generate_series",
+    "levenshtein",
+    "list_",
+    "lpad",
+    "range",
+    "regexp_",
+    "repeat",
+    "replace",
+    "rpad",
+    "string_to_",
+    "translate",
+];
 /// Rows of an insert beyond which it is no small one.
 pub(super) const FEW_ROWS: usize = 1_000;
 /// Keys of one column that an update or delete may name.
@@ -35,14 +55,45 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// Of planning what a client has sent in so many bytes.
-    pub fn of_planning(bytes: usize) -> Self {
-        Self::light_if(bytes <= LONGEST_LIGHT)
+    /// Of planning a text.
+    pub fn of_text(sql: &str) -> Self {
+        Self::light_if(sql.len() <= LONGEST_LIGHT && !calls_costly(sql))
+    }
+
+    /// Of planning a Substrait plan.
+    pub fn of_message(message: &[u8]) -> Self {
+        let names_costly = || {
+            let names = String::from_utf8_lossy(message).to_ascii_lowercase();
+            COSTLY.iter().any(|name| names.contains(name))
+        };
+        Self::light_if(message.len() <= LONGEST_LIGHT && !names_costly())
     }
 
     pub(super) fn light_if(light: bool) -> Self {
         if light { Self::Light } else { Self::Heavy }
     }
+}
+
+fn is_costly(function: &str) -> bool {
+    COSTLY.iter().any(|begin| function.starts_with(begin))
+}
+
+/// Whether such a name stands in the text, and no other word behind it: that of `REPLACE INTO` is no function. What it says of
+/// texts within the text does no harm.
+fn calls_costly(sql: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut rest = sql;
+    while let Some(start) = rest.find(is_part) {
+        let word = &rest[start..];
+        let end = word.find(|c| !is_part(c)).unwrap_or(word.len());
+        let (word, behind) = word.split_at(end);
+        let stands_alone = !behind.trim_start().starts_with(is_part);
+        if stands_alone && is_costly(&word.to_ascii_lowercase()) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// Bytes of memory that reading a text takes, about: words are kept as tokens, then as syntax, then as a plan. What
@@ -75,7 +126,7 @@ pub(super) fn of_query(plan: &LogicalPlan, parameters: Option<Vec<ScalarValue>>)
     direct::reads_keys(&plan).map(Weight::light_if)
 }
 
-/// Neither tables of users, nor anything that makes many rows of few.
+/// Neither tables of users, nor anything that makes many rows of few, or takes long for one.
 pub(super) fn reads_nothing_stored(plan: &LogicalPlan) -> Result<bool> {
     // What it would do is planned, and not done.
     if matches!(plan, LogicalPlan::Explain(_)) {
@@ -92,6 +143,11 @@ pub(super) fn reads_nothing_stored(plan: &LogicalPlan) -> Result<bool> {
             | LogicalPlan::Analyze(_) => false,
             _ => true,
         };
+        node.apply_expressions(|expr| {
+            nothing &= !expr
+                .exists(|expr| Ok(matches!(expr, Expression::ScalarFunction(call) if is_costly(call.func.name()))))?;
+            Ok(if nothing { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        })?;
         Ok(if nothing { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(nothing)

@@ -28,8 +28,8 @@ impl Source {
     /// Where it is planned: what is long must not hold up what is short.
     fn planning(&self) -> Weight {
         match self {
-            Self::Sql(sql) => Weight::of_planning(sql.len()),
-            Self::Substrait(message) => Weight::of_planning(message.len()),
+            Self::Sql(sql) => Weight::of_text(sql),
+            Self::Substrait(message) => Weight::of_message(message),
             Self::Plan(plan, _) => plan.planning(),
         }
     }
@@ -149,7 +149,7 @@ impl Service {
         let plan = match engine.known_plan(&user, &sql) {
             Some(plan) => plan,
             None => {
-                let (engine, user, weight) = (Arc::clone(&engine), user.clone(), Weight::of_planning(sql.len()));
+                let (engine, user, weight) = (Arc::clone(&engine), user.clone(), Weight::of_text(&sql));
                 let work = async move { engine.plan_in_turn(&user, &sql).await };
                 self.executor.run_as(weight, work).await?.map_err(status::of)?
             }

@@ -29,6 +29,31 @@ async fn weights(cases: &[(&str, Weight)]) {
     }
 }
 
+#[test]
+fn what_takes_long_to_be_worked_out_is_not_planned_among_the_light() {
+    for heavy in [
+        "SELECT levenshtein(repeat('a', 150000), repeat('b', 150000))",
+        "SELECT REPEAT ('a', 5)",
+        "SELECT \"repeat\"('a', 5)",
+        "SELECT repeat/**/('a', 5)",
+        "SELECT regexp_count('a', 'b')",
+        "SELECT v FROM range(1, 5)",
+    ] {
+        assert_eq!(Weight::of_text(heavy), Weight::Heavy, "{heavy}");
+    }
+    for light in [
+        "SELECT v FROM t WHERE a = 1",
+        "REPLACE INTO t VALUES (1)",
+        "CREATE OR REPLACE TABLE x AS SELECT 1",
+        "SELECT my_repeat(1), repeated FROM t",
+        "SELECT upper(b) FROM t WHERE b = 'é'",
+    ] {
+        assert_eq!(Weight::of_text(light), Weight::Light, "{light}");
+    }
+    assert_eq!(Weight::of_message(b"\x08\x06repeat\x10"), Weight::Heavy);
+    assert_eq!(Weight::of_message(b"\x08\x03add\x10"), Weight::Light);
+}
+
 #[tokio::test]
 async fn light_is_what_reads_single_keys_or_nothing_that_is_stored() {
     use Weight::{Heavy, Light};
@@ -37,6 +62,7 @@ async fn light_is_what_reads_single_keys_or_nothing_that_is_stored() {
         ("SELECT v FROM t WHERE a = 1 AND b = 'x'", Light),
         ("SELECT v FROM t WHERE a = $1 AND b = $2", Light),
         ("SELECT now()", Light),
+        ("SELECT repeat('a', (random() * 5)::INT)", Heavy),
         ("SELECT * FROM system.queries", Light),
         ("EXPLAIN SELECT * FROM t", Light),
         ("SHOW TABLES", Light),
