@@ -35,7 +35,7 @@ use crate::{
     share::Shares,
     statement::{
         Request,
-        weight::{message_memory, text_memory},
+        weight::{LONGEST_LIGHT, message_memory, text_memory},
     },
     system::{self, Host},
     table::OBJECT_STORE_URL,
@@ -283,7 +283,7 @@ impl Engine {
     /// The same of a text of any length: where it takes long and much to read, it waits for its user's turn before, and
     /// counts as their memory.
     pub async fn plan_in_turn(&self, user: &Identity, sql: &str) -> Result<Arc<Plan>> {
-        if Weight::of_text(sql) == Weight::Light {
+        if sql.len() <= LONGEST_LIGHT {
             return self.plan(user, sql);
         }
         let planned = self.read_in_turn(user, text_memory(sql), || Plan::of_sql(user, sql)).await;
@@ -292,12 +292,10 @@ impl Engine {
 
     /// The same of a Substrait plan.
     pub async fn plan_substrait(&self, user: &Identity, message: &[u8]) -> Result<Arc<Plan>> {
-        match Weight::of_message(message) {
-            Weight::Light => Plan::of_substrait(user, message).map(Arc::new),
-            Weight::Heavy => {
-                self.read_in_turn(user, message_memory(message), || Plan::of_substrait(user, message)).await
-            }
+        if message.len() <= LONGEST_LIGHT {
+            return Plan::of_substrait(user, message).map(Arc::new);
         }
+        self.read_in_turn(user, message_memory(message), || Plan::of_substrait(user, message)).await
     }
 
     /// The slot is given back then: whatever is done with the plan takes one again.
