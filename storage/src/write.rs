@@ -117,9 +117,9 @@ impl WriteSet {
         if self.table.has_row_id() {
             return self.insert_without_key(rows);
         }
-        let (keys, rows) = self.in_order(self.keys(None, rows)?, rows)?;
+        let keys = self.keys(None, rows)?;
         let layout = self.layout()?;
-        let encoder = self.encoder(&layout, &rows)?;
+        let encoder = self.encoder(&layout, Some(&keys), rows)?;
         for i in 0..rows.num_rows() {
             self.insert_row(keys.row(i), &encoder, i)?;
             self.affected += 1;
@@ -133,9 +133,9 @@ impl WriteSet {
             return self.insert(rows);
         }
         self.check_rows(rows)?;
-        let (keys, rows) = self.in_order(self.keys(None, rows)?, rows)?;
+        let keys = self.keys(None, rows)?;
         let layout = self.layout()?;
-        let encoder = self.encoder(&layout, &rows)?;
+        let encoder = self.encoder(&layout, Some(&keys), rows)?;
         for i in 0..rows.num_rows() {
             let place = self.encode(keys.row(i), &encoder, i, false)?;
             match self.find(keys.row(i)) {
@@ -164,7 +164,8 @@ impl WriteSet {
         let old_keys = self.keys(ids, old)?;
         let new_keys = self.keys(ids, new)?;
         let layout = self.layout()?;
-        let (old_rows, new_rows) = (Encoder::Apart(Rows::new(&layout, old)?), self.encoder(&layout, new)?);
+        let (old_rows, new_rows) =
+            (Encoder::Apart(Rows::new(&layout, old)?), self.encoder(&layout, Some(&new_keys), new)?);
         self.passed.clear();
         for i in 0..old.num_rows() {
             let (from, to) = (old_keys.row(i), new_keys.row(i));
@@ -193,7 +194,7 @@ impl WriteSet {
         self.check_types(rows)?;
         let keys = self.keys(ids, rows)?;
         let layout = self.layout()?;
-        let encoder = self.encoder(&layout, rows)?;
+        let encoder = self.encoder(&layout, Some(&keys), rows)?;
         self.passed.clear();
         for i in 0..rows.num_rows() {
             let found = self.find(keys.row(i));
@@ -240,7 +241,7 @@ impl WriteSet {
 
     fn insert_without_key(&mut self, rows: &RecordBatch) -> Result<()> {
         let layout = self.layout()?;
-        let encoder = self.encoder(&layout, rows)?;
+        let encoder = self.encoder(&layout, None, rows)?;
         for i in 0..rows.num_rows() {
             let place = self.encode(&[0; size_of::<u64>()], &encoder, i, false)?;
             self.without_id.push(self.entries.len());

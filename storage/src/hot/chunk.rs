@@ -35,7 +35,7 @@ use crate::{Error, ErrorKind, Result};
 /// Rows of a chunk, and the fewest that are stored as one. A chunk is read whole, so more would slow down single rows.
 pub const CHUNK_ROWS: usize = 1024;
 /// Rows of a chunk are not larger on the average: wide ones gain nothing by lying side by side.
-pub(crate) const MOST_ROW_BYTES: usize = 1 << 10;
+pub(crate) const MOST_ROW_BYTES: usize = 512;
 pub(crate) const FORMAT: u8 = 1;
 const HEADER: usize = 5;
 const CRC: usize = 4;

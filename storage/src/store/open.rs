@@ -186,6 +186,9 @@ fn count_into(db: &Arc<Db>, table: TableId, loads: &mut BTreeMap<Generation, Loa
         loads.entry(row.generation).or_default().add(load);
         cursor.next()?;
     }
+    if !db.has(Family::Chunk) {
+        return Ok(());
+    }
     let mut cursor = db.snapshot().cursor(Family::Chunk, lower.clone(), key::after_prefix(&lower), true)?;
     cursor.seek(&lower)?;
     while let Some((stored, value)) = cursor.item() {

@@ -1,13 +1,13 @@
 //! Which rows of a write set lie in chunks.
 
 use arrow::{
-    array::{Array, RecordBatch, UInt32Array},
-    compute::take_record_batch,
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    datatypes::DataType,
 };
 
 use super::WriteSet;
 use crate::{
-    Error, ErrorKind, KeyRows, Result, TableKind,
+    KeyRows, Result, TableKind,
     hot::{
         chunk::{self, At, Chunks, MOST_ROW_BYTES},
         committer::Chunk,
@@ -16,10 +16,19 @@ use crate::{
     store::Ids,
 };
 
+/// Bytes of the longest text of a row in a chunk: readers reckon with what rows have on the average.
+const LONGEST_VALUE: usize = 16 << 10;
+
 impl WriteSet {
-    /// What makes values of these rows. Where they are many, their columns are put into chunks right away.
-    pub(super) fn encoder<'a>(&mut self, layout: &'a Layout, rows: &RecordBatch) -> Result<Encoder<'a>> {
-        if !self.is_chunked(rows) {
+    /// What makes values of these rows. Where they are many, their columns are put into chunks right away. `keys`: theirs,
+    /// unless they get ids in the order in which they come.
+    pub(super) fn encoder<'a>(
+        &mut self,
+        layout: &'a Layout,
+        keys: Option<&KeyRows>,
+        rows: &RecordBatch,
+    ) -> Result<Encoder<'a>> {
+        if !self.is_chunked(keys, rows) {
             return Ok(Encoder::Apart(Rows::new(layout, rows)?));
         }
         let first = self.chunks.len() as u64;
@@ -29,32 +38,19 @@ impl WriteSet {
         Ok(Encoder::InChunks { schema_version: layout.schema_version, first, rows: self.chunk_rows })
     }
 
-    /// Rows of chunks in the order of their keys, so that readers, who go by it, find them side by side. Of equal keys
-    /// the order stays.
-    pub(super) fn in_order(&self, keys: KeyRows, rows: &RecordBatch) -> Result<(KeyRows, RecordBatch)> {
-        if (1..keys.len()).all(|i| keys.row(i - 1) <= keys.row(i)) || !self.is_chunked(rows) {
-            return Ok((keys, rows.clone()));
-        }
-        let count =
-            u32::try_from(keys.len()).map_err(|_| Error::new(ErrorKind::Invalid, "a batch has too many rows"))?;
-        let mut order: Vec<u32> = (0..count).collect();
-        order.sort_by(|a, b| keys.row(*a as usize).cmp(keys.row(*b as usize)));
-        let mut sorted = KeyRows::default();
-        order.iter().for_each(|at| sorted.push(keys.row(*at as usize)));
-        let rows = take_record_batch(rows, &UInt32Array::from(order))
-            .map_err(|e| Error::new(ErrorKind::Internal, "rows cannot be sorted by their keys").with_source(e))?;
-        Ok((sorted, rows))
-    }
-
     /// Rows of stream tables go one by one, and would leave their chunks behind. Wide rows gain nothing by being beside
-    /// each other, and whoever wants one would read them all.
-    fn is_chunked(&self, rows: &RecordBatch) -> bool {
+    /// each other, and whoever wants one would read them all. Rows in no order of their keys mostly come in many writes
+    /// whose keys lie between each other's: readers, who go by the keys, would turn to another chunk with each row.
+    fn is_chunked(&self, keys: Option<&KeyRows>, rows: &RecordBatch) -> bool {
         self.table.kind != TableKind::Stream
             && rows.num_rows() >= self.chunk_rows
+            && keys.is_none_or(|keys| (1..keys.len()).all(|i| keys.row(i - 1) <= keys.row(i)))
             && slices(rows, self.chunk_rows).all(|slice| {
                 let sizes = slice.columns().iter().map(|column| column.to_data().get_slice_memory_size().ok());
                 let bytes = sizes.sum::<Option<usize>>();
+                let is_narrow = |column: &ArrayRef| longest(column) <= LONGEST_VALUE;
                 bytes.is_some_and(|bytes| bytes <= slice.num_rows().saturating_mul(MOST_ROW_BYTES))
+                    && slice.columns().iter().all(is_narrow)
             })
     }
 
@@ -82,6 +78,20 @@ impl Chunks for WriteSet {
         let value = usize::try_from(at.chunk).ok().and_then(|at| self.chunks.get(at));
         read(value.ok_or_else(|| chunk::missing(at))?)
     }
+}
+
+/// Bytes of the longest value of a column of texts or bytes.
+fn longest(column: &ArrayRef) -> usize {
+    let small = |ends: &[i32]| ends.windows(2).map(|pair| (pair[1] - pair[0]).unsigned_abs() as usize).max();
+    let large = |ends: &[i64]| ends.windows(2).map(|pair| (pair[1] - pair[0]).unsigned_abs() as usize).max();
+    let longest = match column.data_type() {
+        DataType::Utf8 => small(column.as_string::<i32>().offsets()),
+        DataType::Binary => small(column.as_binary::<i32>().offsets()),
+        DataType::LargeUtf8 => large(column.as_string::<i64>().offsets()),
+        DataType::LargeBinary => large(column.as_binary::<i64>().offsets()),
+        _ => None,
+    };
+    longest.unwrap_or(0)
 }
 
 fn slices(rows: &RecordBatch, size: usize) -> impl Iterator<Item = RecordBatch> {

@@ -56,6 +56,11 @@ impl Runs {
         let slice = |run: &Run| batches[batch(run.place)].column(i).slice(run.from, run.len);
         match self.runs.as_slice() {
             [] => Ok(batches[0].column(i).slice(0, 0)),
+            // A slice of a chunk would keep all of it.
+            [run @ Run { place: Place::Chunk(_), .. }] => {
+                let column = slice(run);
+                concat(&[column.as_ref(), column.slice(0, 0).as_ref()]).map_err(damaged)
+            }
             [run] => Ok(slice(run)),
             runs if runs.len() * LONG <= self.rows => {
                 let slices: Vec<ArrayRef> = runs.iter().map(slice).collect();

@@ -6,7 +6,7 @@ use insula_proto::{TableId, UserNo};
 
 use super::*;
 use crate::{
-    Store, TableDef, TableOptions,
+    ErrorKind, Store, TableDef, TableOptions,
     hot::{
         chunk::CHUNK_ROWS,
         db::{Batch, Family},
@@ -57,11 +57,11 @@ fn expected(ids: impl Iterator<Item = i64>, note: &str) -> Vec<(i64, String)> {
 }
 
 #[tokio::test]
-async fn many_rows_lie_in_chunks_in_the_order_of_their_keys() {
+async fn many_rows_in_the_order_of_their_keys_lie_in_chunks() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path()).await;
     let table = notes::notes(&store, TableOptions::default()).await;
-    insert(&store, &table, ALICE, &rows(&table, (0..2500).map(|i| i * 7919 % 2500), "a")).await;
+    insert(&store, &table, ALICE, &rows(&table, 0..2500, "a")).await;
     assert_eq!((chunks(&store), places(&store)), (3, (2500, 0)));
     assert_eq!(read(&store, &table, ALICE).unwrap(), expected(0..2500, "a"));
     // Each chunk holds the keys between its first and its last alone.
@@ -75,14 +75,21 @@ async fn many_rows_lie_in_chunks_in_the_order_of_their_keys() {
 }
 
 #[tokio::test]
-async fn wide_rows_and_those_of_streams_lie_apart() {
+async fn rows_in_no_order_wide_ones_and_those_of_streams_lie_apart() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path()).await;
     let table = notes::notes(&store, TableOptions::default()).await;
+    insert(&store, &table, BOB, &rows(&table, (0..2500).map(|i| i * 7919 % 2500), "b")).await;
+    assert_eq!((chunks(&store), places(&store)), (0, (0, 2500)));
     let wide = "x".repeat(MOST_ROW_BYTES);
     insert(&store, &table, ALICE, &rows(&table, 0..2000, &wide)).await;
-    assert_eq!((chunks(&store), places(&store)), (0, (0, 2000)));
-    assert_eq!(read(&store, &table, ALICE).unwrap(), expected(0..2000, &wide));
+    let mut one_long = rows(&table, 3000..5000, "y");
+    let notes =
+        StringArray::from_iter_values((0..2000).map(|i| "z".repeat(if i == 7 { LONGEST_VALUE + 1 } else { 1 })));
+    one_long = RecordBatch::try_new(one_long.schema(), vec![Arc::new(notes), Arc::clone(one_long.column(1))]).unwrap();
+    insert(&store, &table, ALICE, &one_long).await;
+    assert_eq!((chunks(&store), places(&store)), (0, (0, 6500)));
+    assert_eq!(read(&store, &table, ALICE).unwrap()[..2000], expected(0..2000, &wide));
     let mut set = WriteSet::new(Arc::new(TableDef { kind: TableKind::Stream, ..table.as_ref().clone() }), ALICE);
     set.insert(&rows(&table, 0..2000, "s")).unwrap();
     assert!(set.chunks.is_empty());
